@@ -1,0 +1,1 @@
+"""keyservice delivers license keys for software that is sold online."""

@@ -1,0 +1,254 @@
+"""Which column of a key file holds what: the publisher's mapping, held against the file's first row.
+
+A column may be given by name or by number. One that is not given is found by a known name in the header, and the key
+also as the only column; two that fit, or none for the key, refuse the file. Names are compared without case and outer
+space.
+
+`has_header` None means: a column given by name needs a header; without any given column the first row is the header if
+it holds a known name of a key column, and the file is refused otherwise, for its first row could be either. Text files
+have no header unless it is declared. A first row whose key cell is a known name is never taken for a key.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from keyservice.domain.errors import Invalid
+from keyservice.domain.key_format import KeyFileFormat
+from keyservice.domain.key_rows import KeyFileLimits, KeyFileRefused
+
+Column = str | int | None
+
+KEY_NAMES: Final = frozenset(
+    {
+        *("key", "keys", "code", "codes", "serial", "serials", "serial_number", "serial_no", "license", "licence"),
+        *("license_key", "licence_key", "license_code", "licence_code", "product_key", "activation_key"),
+        *("activation_code", "registration_key", "registration_code", "redemption_code"),
+    }
+)
+EXPIRY_NAMES: Final = frozenset(
+    {"expires_on", "expires", "expires_at", "expiry", "expiry_date", "expiration", "expiration_date", "valid_until"}
+)
+PUBLISHER_KEY_ID_NAMES: Final = frozenset({"publisher_key_id", "key_id", "license_id", "licence_id"})
+NOTES_NAMES: Final = frozenset({"notes", "note", "comment", "comments"})
+
+_KNOWN_NAMES: Final = {
+    "key": KEY_NAMES,
+    "expires_on": EXPIRY_NAMES,
+    "publisher_key_id": PUBLISHER_KEY_ID_NAMES,
+    "notes": NOTES_NAMES,
+}
+_DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+_SHOWN_CHARACTERS_MAX: Final = 64
+_SHOWN_NAMES_MAX: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMapping:
+    """What the publisher says about the file; a number counts columns from 1."""
+
+    key: Column = None
+    expires_on: Column = None
+    publisher_key_id: Column = None
+    notes: Column = None
+    has_header: bool | None = None
+    delimiter: str | None = None
+
+    def given(self) -> dict[str, str | int]:
+        columns = {role: getattr(self, role) for role in _KNOWN_NAMES}
+        return {role: column for role, column in columns.items() if column is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns found, counted from 0; `header_key` is what the header calls the key."""
+
+    width: int
+    key: int
+    expires_on: int | None
+    publisher_key_id: int | None
+    notes: int | None
+    header_key: str | None
+
+
+def check_mapping(mapping: ColumnMapping, file_format: KeyFileFormat) -> None:
+    """Raise Invalid for a mapping that no file of this format could satisfy."""
+    given = mapping.given()
+    if file_format is KeyFileFormat.TXT and given:
+        raise Invalid("a text file has one key a line and no columns; leave the columns out", field="mapping")
+    names = [column for column in given.values() if isinstance(column, str)]
+    if names and mapping.has_header is False:
+        raise Invalid("a file without header has no column names; give column numbers", field="mapping")
+    if given and not names and mapping.has_header is None:
+        raise Invalid("say whether the first row is a header when columns are given by number", field="has_header")
+    for role, column in given.items():
+        if isinstance(column, int) and column < 1:
+            raise Invalid("columns are counted from 1", field=role)
+        if isinstance(column, str) and not column.strip():
+            raise Invalid("a column name cannot be empty", field=role)
+
+
+def delimiter_of(mapping: ColumnMapping, file_format: KeyFileFormat) -> str | None:
+    """None for text files, where nothing separates and nothing is quoted."""
+    match file_format:
+        case KeyFileFormat.TXT:
+            allowed: tuple[str, ...] = ()
+        case KeyFileFormat.TSV:
+            allowed = ("\t",)
+        case KeyFileFormat.CSV:
+            allowed = tuple(_DELIMITERS)
+    if mapping.delimiter is not None and mapping.delimiter not in allowed:
+        raise Invalid("the delimiter of a CSV file is one of , ; | or a tab; leave it out otherwise", field="delimiter")
+    return mapping.delimiter or (allowed[0] if allowed else None)
+
+
+def find_columns(
+    mapping: ColumnMapping, first_row: list[str], *, file_format: KeyFileFormat, line: int, limits: KeyFileLimits
+) -> Columns:
+    """Raise KeyFileRefused unless mapping and first row leave exactly one reading of the file."""
+    if len(first_row) > limits.columns_max:
+        raise KeyFileRefused(
+            f"the row has {len(first_row)} columns; at most {limits.columns_max} are accepted",
+            reason="too-many-columns",
+            line=line,
+        )
+    if mapping.delimiter is None:
+        _refuse_other_delimiter(first_row, file_format, line)
+    if _has_header(mapping, first_row, file_format, line):
+        return _columns_by_header(mapping, first_row, line)
+    return _columns_by_number(mapping, first_row, line)
+
+
+def _refuse_other_delimiter(first_row: list[str], file_format: KeyFileFormat, line: int) -> None:
+    if len(first_row) != 1:
+        return
+    for delimiter, name in _DELIMITERS.items():
+        parts = first_row[0].split(delimiter)
+        if len(parts) == 1:
+            continue
+        if file_format is not KeyFileFormat.TXT:
+            raise KeyFileRefused(
+                f"the row has one column but contains a {name}; declare the delimiter that the file uses",
+                reason="delimiter-undeclared",
+                line=line,
+            )
+        if any(_is_known(part, KEY_NAMES) for part in parts):
+            raise KeyFileRefused(
+                f"the text file begins with a header of columns separated by a {name}; upload it as csv or tsv",
+                reason="format-undeclared",
+                line=line,
+            )
+
+
+def _has_header(mapping: ColumnMapping, first_row: list[str], file_format: KeyFileFormat, line: int) -> bool:
+    if mapping.has_header is not None:
+        return mapping.has_header
+    if file_format is KeyFileFormat.TXT:
+        return False
+    if mapping.given() or any(_is_known(cell, KEY_NAMES) for cell in first_row):
+        return True
+    raise KeyFileRefused(
+        "the row holds no known name of a key column; say whether it is a header, and which column is the key",
+        reason="header-undeclared",
+        line=line,
+    )
+
+
+def _columns_by_header(mapping: ColumnMapping, header: list[str], line: int) -> Columns:
+    names = [_folded(cell) for cell in header]
+    twice = [at for at, name in enumerate(names) if name and name in names[:at]]
+    if twice:
+        listed = _listed(header, twice)
+        raise KeyFileRefused(f"the header names a column twice: {listed}", reason="duplicate-column", line=line)
+    found = {role: _given_column(role, column, names, header, line) for role, column in mapping.given().items()}
+    for role in _KNOWN_NAMES:
+        if role not in found and (at := _known_column(role, header, taken=found.values(), line=line)) is not None:
+            found[role] = at
+    if "key" not in found and len(header) == 1:
+        found["key"] = 0
+    return _columns(found, header, line, is_header=True)
+
+
+def _columns_by_number(mapping: ColumnMapping, first_row: list[str], line: int) -> Columns:
+    found = {role: _given_column(role, column, [], first_row, line) for role, column in mapping.given().items()}
+    if "key" not in found and len(first_row) == 1:
+        found["key"] = 0
+    columns = _columns(found, first_row, line, is_header=False)
+    if _is_known(first_row[columns.key], KEY_NAMES):
+        raise KeyFileRefused(
+            "the row holds a column name where a key should be; declare the header or take it out",
+            reason="header-undeclared",
+            line=line,
+        )
+    return columns
+
+
+def _given_column(role: str, column: str | int, names: list[str], first_row: list[str], line: int) -> int:
+    if isinstance(column, int):
+        if column <= len(first_row):
+            return column - 1
+        raise KeyFileRefused(
+            f"column {column} is mapped to {role}, and the row has {len(first_row)}", reason="unknown-column", line=line
+        )
+    if _folded(column) in names:
+        return names.index(_folded(column))
+    raise KeyFileRefused(
+        f"the column mapped to {role} is not in the header, which has: {_listed(first_row, range(len(first_row)))}",
+        reason="unknown-column",
+        line=line,
+    )
+
+
+def _known_column(role: str, header: list[str], *, taken: Collection[int], line: int) -> int | None:
+    fitting = [at for at, cell in enumerate(header) if at not in taken and _is_known(cell, _KNOWN_NAMES[role])]
+    if len(fitting) > 1:
+        raise KeyFileRefused(
+            f"several columns could be {role}: {_listed(header, fitting)}; say which one",
+            reason="ambiguous-column",
+            line=line,
+        )
+    return fitting[0] if fitting else None
+
+
+def _columns(found: dict[str, int], first_row: list[str], line: int, *, is_header: bool) -> Columns:
+    if "key" not in found:
+        present = (
+            f"the header has: {_listed(first_row, range(len(first_row)))}"
+            if is_header
+            else f"the row has {len(first_row)}"
+        )
+        raise KeyFileRefused(f"say which column is the key; {present}", reason="key-column-undeclared", line=line)
+    if len(set(found.values())) < len(found):
+        raise KeyFileRefused("one column is mapped twice; map each once", reason="column-mapped-twice", line=line)
+    return Columns(
+        width=len(first_row),
+        key=found["key"],
+        expires_on=found.get("expires_on"),
+        publisher_key_id=found.get("publisher_key_id"),
+        notes=found.get("notes"),
+        header_key=first_row[found["key"]] if is_header else None,
+    )
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _is_known(name: str, known: frozenset[str]) -> bool:
+    return "_".join(_folded(name).replace("-", " ").replace("_", " ").split()) in known
+
+
+def _listed(header: list[str], columns: Sequence[int]) -> str:
+    shown = [_shown(header[at], at + 1) for at in columns[:_SHOWN_NAMES_MAX]]
+    more = len(columns) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _shown(name: str, number: int) -> str:
+    # A file without the header that it was said to have begins with a key, and a message must not carry one.
+    name = name.strip()
+    is_known = any(_is_known(name, known) for known in _KNOWN_NAMES.values())
+    has_shape_of_key = any(letter.isdigit() for letter in name) or (name.isascii() and name == name.upper())
+    if is_known or (name.isprintable() and len(name) <= _SHOWN_CHARACTERS_MAX and not has_shape_of_key):
+        return name
+    return f"(column {number}, not shown)"

@@ -1,0 +1,197 @@
+"""Group commit: requests that arrive while a transaction is in flight share the next one.
+
+There is no artificial delay: an idle lane serves a single request at once. The transaction runs in the lane's own task, so
+neither a client that goes away nor a time limit can cut a COMMIT in half.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import asyncpg
+import structlog
+
+from keyservice.domain.errors import OutcomeUnknown, Overloaded
+from keyservice.postgres.connection import (
+    CONNECTION_LOST,
+    WORTH_REPEATING,
+    CommitUnconfirmed,
+    Connection,
+    open_connection,
+)
+
+Request = TypeVar("Request")
+Result = TypeVar("Result")
+
+log = structlog.get_logger(__name__)
+
+# Transaction-scoped, so that poolers stay configuration. Without sequential scans a plan made while a table was small
+# cannot become the plan of the day it is large.
+_BEGIN = "BEGIN; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '30s'; SET LOCAL enable_seqscan = off"
+_ATTEMPTS_ALONE = 5
+_RECONNECT_SECONDS_MAX = 1.0
+_COMMIT_UNCONFIRMED = "01000"
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[Request, Result]):
+    request: Request
+    answer: "asyncio.Future[Result]"
+
+
+class GroupCommit(Generic[Request, Result]):
+    """One lane: a queue, a connection, and one transaction in flight at a time.
+
+    `serve` gets an open transaction and the group, and returns one result per request; an exception instance as a result
+    is raised to that request alone. `serve` must be safe to repeat: after a lost COMMIT the same group runs again.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        serve: Callable[[Connection, Sequence[Request]], Awaitable[Sequence[Result | Exception]]],
+        *,
+        group_max: int,
+        waiting_max: int,
+        statement_cache_size: int = 200,
+        retry_seconds: float = 10.0,
+    ) -> None:
+        self._url = url
+        self._serve = serve
+        self._group_max = group_max
+        self._waiting_max = waiting_max
+        self._statement_cache_size = statement_cache_size
+        self._retry_seconds = retry_seconds
+        self._waiting: deque[_Waiting[Request, Result]] = deque()
+        self._arrived = asyncio.Event()
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._warned = False
+        self._stopping = False
+        self.group_sizes: deque[int] = deque(maxlen=1_000)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["GroupCommit[Request, Result]"]:
+        """Serve until left; then finish what is waiting, and stop."""
+        lane = asyncio.create_task(self._run(), name="group commit lane")
+        try:
+            yield self
+        finally:
+            self._stopping = True
+            self._arrived.set()
+            await asyncio.shield(lane)
+            if self._connection is not None:
+                self._connection.terminate()
+
+    async def submit(self, request: Request) -> Result:
+        """Have the request served in the next group. Raises Overloaded when too many are waiting."""
+        if self._stopping or len(self._waiting) >= self._waiting_max:
+            raise Overloaded("too many orders are waiting; repeat the request in a second")
+        waiting: _Waiting[Request, Result] = _Waiting(request, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._arrived.set()
+        return await waiting.answer
+
+    async def _run(self) -> None:
+        while True:
+            await self._arrived.wait()
+            if not self._waiting:
+                if self._stopping:
+                    return
+                self._arrived.clear()
+                continue
+            group = [self._waiting.popleft() for _ in range(min(self._group_max, len(self._waiting)))]
+            self.group_sizes.append(len(group))
+            await self._serve_or_fail(group)
+
+    async def _serve_or_fail(self, group: list[_Waiting[Request, Result]]) -> None:
+        try:
+            await self._serve_group(group)
+        except Exception as error:
+            log.exception("group_failed", count=len(group))
+            for one in group:
+                _settle(one, error)
+            if isinstance(error, OutcomeUnknown):
+                self._turn_away_waiting()
+
+    def _turn_away_waiting(self) -> None:
+        """The database is away: whoever waits would wait as long again, one group after the other."""
+        while self._waiting:
+            _settle(
+                self._waiting.popleft(), Overloaded("the database is away; nothing was started; repeat the request")
+            )
+
+    async def _serve_group(self, group: list[_Waiting[Request, Result]]) -> None:
+        """Serve the group; when the database refuses it, halve it until the culprit is alone."""
+        try:
+            results = await self._commit_with_retries([one.request for one in group])
+        except asyncpg.PostgresError as error:
+            if len(group) == 1:
+                log.exception("request_refused_by_database")
+                _settle(group[0], error)
+                return
+            middle = len(group) // 2
+            await self._serve_group(group[:middle])
+            await self._serve_group(group[middle:])
+        else:
+            for one, result in zip(group, results, strict=True):
+                _settle(one, result)
+
+    async def _commit_with_retries(self, requests: Sequence[Request]) -> Sequence[Result | Exception]:
+        deadline = asyncio.get_running_loop().time() + self._retry_seconds
+        pause, attempts = 0.01, 0
+        while True:
+            attempts += 1
+            try:
+                return await self._commit_once(requests)
+            except WORTH_REPEATING:
+                if attempts >= _ATTEMPTS_ALONE:
+                    raise
+            except (*CONNECTION_LOST, CommitUnconfirmed) as error:
+                self._drop_connection()
+                if asyncio.get_running_loop().time() > deadline:
+                    raise OutcomeUnknown("the database is away; repeat the same request") from error
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _RECONNECT_SECONDS_MAX)
+
+    async def _commit_once(self, requests: Sequence[Request]) -> Sequence[Result | Exception]:
+        connection = await self._connected()
+        self._warned = False
+        await connection.execute(_BEGIN)
+        try:
+            results = await self._serve(connection, requests)
+        except Exception:
+            with contextlib.suppress(*CONNECTION_LOST):
+                await connection.execute("ROLLBACK")
+            raise
+        await connection.execute("COMMIT")
+        if self._warned:
+            raise CommitUnconfirmed
+        return results
+
+    async def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await open_connection(self._url, statement_cache_size=self._statement_cache_size)
+            self._connection.add_log_listener(self._on_server_message)
+        return self._connection
+
+    def _on_server_message(self, _: object, message: asyncpg.PostgresLogMessage) -> None:
+        # "canceling wait for synchronous replication": the client is told COMMIT, the standby does not have it.
+        self._warned = self._warned or getattr(message, "sqlstate", None) == _COMMIT_UNCONFIRMED
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+
+def _settle(one: _Waiting[Request, Result], result: Result | Exception) -> None:
+    if one.answer.done():
+        return
+    if isinstance(result, Exception):
+        one.answer.set_exception(result)
+    else:
+        one.answer.set_result(result)
