@@ -19,7 +19,7 @@ from keyservice.fulfillment.prove_secrets import prove_secrets
 from keyservice.fulfillment.read_purchases import PurchaseReader
 from keyservice.fulfillment.shopper_keys import ShopperKeys
 from keyservice.postgres.connection import Database, check_role, check_server, open_connection
-from keyservice.postgres.migrate import check_schema
+from keyservice.postgres.schema_version import check_schema
 from keyservice.settings import Settings
 
 

@@ -4,12 +4,10 @@ import gc
 import io
 import json
 import logging
-import os
 import re
 import subprocess
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from enum import StrEnum
@@ -218,15 +216,13 @@ def test_the_message_of_a_library_is_printed_only_if_it_is_a_literal(log: Log) -
     assert re.fullmatch(r"tests/test_logs\.py:\d+ test_the_message_\w+", log.last["place"])
 
 
-def test_a_warning_is_a_line_without_its_text(log: Log) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        logging.captureWarnings(False)
-        logging.captureWarnings(True)  # catch_warnings has put the old function back
-        warnings.warn(f"about {PLANTED}", UserWarning, stacklevel=1)
-        logging.captureWarnings(False)
-    assert log.last["logger"] == "py.warnings"
-    assert not FORBIDDEN.search(log.text)
+def test_a_warning_is_a_line_without_its_text() -> None:
+    program = "import warnings\nfrom keyservice.logs import configure_logs\nconfigure_logs('info')\n" + (
+        f"warnings.warn('about {PLANTED}', UserWarning)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(ended.stderr)["logger"] == "py.warnings"
+    assert not FORBIDDEN.search(ended.stderr)
 
 
 async def test_a_task_that_dies_unheard_does_not_tell_its_error(log: Log) -> None:
@@ -321,6 +317,7 @@ class State(StrEnum):
             ["ValueError", int, type("A-B", (Exception,), {})],
         ),
         ("sqlstate", ["23505"], ["2350", "235055", 23505]),
+        ("version", ["18", "18.6", "3.14.5"], ["1234", "1.2.3.4", "18.6-x", 18]),
     ],
 )
 def test_each_kind_of_field_is_narrow(kind: Any, good: list[object], bad: list[object]) -> None:
@@ -345,63 +342,6 @@ def test_no_field_hides_a_part_of_the_line() -> None:
         not {"at", "level", "event", "request_id", "logger", "place", "message", "errors", "undeclared"}
         & LOG_FIELDS.keys()
     )
-
-
-def test_a_reader_that_stalls_costs_lines_and_no_time() -> None:
-    receiving, sending = os.pipe()
-    with os.fdopen(sending, "w") as stream:
-        writer = LogWriter(stream, dropped_line=lambda count: b"dropped %d" % count, lines_max=100)
-        line = b"x" * 4000  # the pipe holds sixteen of them
-        for _ in range(1000):
-            writer.write(line)
-        assert not writer.flush(0.05)
-        dropped = writer.dropped
-        assert 700 < dropped <= 900
-        received = bytearray()
-        reading = threading.Thread(target=lambda: received.extend(_read_all(receiving)))
-        reading.start()
-        assert writer.flush(10)
-        writer.close()
-    reading.join()
-    lines = bytes(received).splitlines()
-    assert lines.count(line) == 1000 - dropped
-    assert sum(int(told.split()[1]) for told in lines if told != line) == writer.dropped
-
-
-def _read_all(number: int) -> bytes:
-    with os.fdopen(number, "rb") as stream:
-        return stream.read()
-
-
-def test_a_reader_that_goes_away_is_survived() -> None:
-    receiving, sending = os.pipe()
-    os.close(receiving)
-    with os.fdopen(sending, "w") as stream:
-        writer = LogWriter(stream, dropped_line=lambda count: b"")
-        writer.write(b"x")
-        assert writer.flush()
-        assert writer.dropped == 1
-        writer.close()
-
-
-def test_lines_of_a_process_that_ends_are_all_out() -> None:
-    program = "import structlog\nfrom keyservice.logs import configure_logs\nconfigure_logs('info')\n" + (
-        "for number in range(2000): structlog.get_logger().info('order_accepted', order_id=number)\nraise SystemExit(3)"
-    )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
-    assert ended.returncode == 3
-    assert [json.loads(line)["order_id"] for line in ended.stderr.splitlines()] == list(range(2000))
-
-
-def test_a_process_with_a_stuck_log_still_ends() -> None:
-    receiving, sending = os.pipe()
-    program = "import structlog\nfrom keyservice.logs import configure_logs\nconfigure_logs('info')\n" + (
-        "for number in range(5000): structlog.get_logger().info('order_accepted', order_id=number)\nraise ValueError('x')"
-    )
-    ended = subprocess.run([sys.executable, "-c", program], stderr=sending, check=False, timeout=60)
-    os.close(receiving)
-    os.close(sending)
-    assert ended.returncode == 1
 
 
 def test_closing_gives_back_what_was_replaced() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from keyservice.crypto.keyring import Keyring, WrongKeyring
 from keyservice.postgres.connection import UnsafeDatabase, check_server
-from keyservice.postgres.migrate import SchemaOutdated
+from keyservice.postgres.schema_version import SchemaOutdated
 from keyservice.services import check_database
 from tests.lab.cluster import DatabaseUrls, fresh_database
 

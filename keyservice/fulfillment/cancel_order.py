@@ -17,6 +17,7 @@ from keyservice.fulfillment.claim_keys import lock_tapes
 from keyservice.fulfillment.ids import new_id
 from keyservice.fulfillment.read_purchases import read_claims
 from keyservice.fulfillment.shopper_keys import ShopperKeys
+from keyservice.fulfillment.short_transaction import short_transaction
 from keyservice.fulfillment.watch_pools import settle_alarm
 from keyservice.postgres.connection import Connection, Database
 from keyservice.postgres.statements import statement
@@ -39,12 +40,10 @@ class CancelPeriodExpired(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """What a cancelled order came to."""
+    """An order that is cancelled."""
 
     order_id: UUID
     order_number: int
-    revoked: int
-    returned: int
 
 
 async def cancel_order(
@@ -60,24 +59,48 @@ async def cancel_order(
 
     Raises NotFound (somebody else's too), AlreadyCanceled, CancelPeriodExpired.
     """
-    async with database.transaction() as connection:
+    attempts = 0
+
+    async def work(connection: Connection) -> Cancellation:
+        nonlocal attempts
+        attempts += 1
         # The order first, then the pools: every verb takes its locks in this order.
         order = await connection.fetchrow(statement("orders.lock_order"), order_id)
         if order is None or (caller.kind is not CallerKind.ADMIN and caller.caller_id != order["caller_id"]):
             raise NotFound("there is no such order")
         if order["canceled_at"] is not None:
+            if attempts > 1:  # the connection broke during the COMMIT, and the COMMIT had reached the server
+                return Cancellation(order_id, order["order_number"])
             raise AlreadyCanceled("this order is cancelled already")
-        now: datetime = order["now"]
-        if reason != FRAUD_OR_CHARGEBACK and now > order["created_at"] + timedelta(days=caller.cancel_period_days):
-            raise CancelPeriodExpired(f"orders can be cancelled for {caller.cancel_period_days} days")
-        revoked, returned = await _end_claims(connection, order_id, f"order canceled: {reason}", now)
-        sealed = await _seal_comment(connection, shopper_keys, order, comment, now)
-        await connection.execute(statement("orders.cancel_order"), order_id, now, reason, sealed)
-        await connection.execute(statement("orders.cancel_line_item_data"), order_id, now)
-        facts = to_json({"reason": reason, "revoked": revoked, "returned": returned}).decode()
-        event = (order_id, new_id(), None, caller.caller_id, "order.canceled", "CANCELED", "connect", None, facts, now)
-        await connection.execute(statement("orders.insert_event"), *event)
-    return Cancellation(order_id, order["order_number"], revoked, returned)
+        _demand_in_time(caller, order, reason)
+        await _cancel(connection, shopper_keys, caller, order, reason, comment)
+        return Cancellation(order_id, order["order_number"])
+
+    return await short_transaction(database, work)
+
+
+def _demand_in_time(caller: Caller, order: asyncpg.Record, reason: int) -> None:
+    ends = order["created_at"] + timedelta(days=caller.cancel_period_days)
+    if reason != FRAUD_OR_CHARGEBACK and order["now"] > ends:
+        raise CancelPeriodExpired(f"orders can be cancelled for {caller.cancel_period_days} days")
+
+
+async def _cancel(
+    connection: Connection,
+    shopper_keys: ShopperKeys,
+    caller: Caller,
+    order: asyncpg.Record,
+    reason: int,
+    comment: str | None,
+) -> None:
+    order_id, now = order["order_id"], order["now"]
+    revoked, returned = await _end_claims(connection, order_id, f"order canceled: {reason}", now)
+    sealed = await _seal_comment(connection, shopper_keys, order, comment, now)
+    await connection.execute(statement("orders.cancel_order"), order_id, now, reason, sealed)
+    await connection.execute(statement("orders.cancel_line_item_data"), order_id, now)
+    facts = to_json({"reason": reason, "revoked": revoked, "returned": returned}).decode()
+    event = (order_id, new_id(), None, caller.caller_id, "order.canceled", "CANCELED", "connect", None, facts, now)
+    await connection.execute(statement("orders.insert_event"), *event)
 
 
 async def _end_claims(connection: Connection, order_id: UUID, reason: str, now: datetime) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from keyservice.domain.purchase import Purchase, PurchasedLine, PurchasedUnit, U
 from keyservice.domain.tape import Place
 from keyservice.fulfillment.ids import new_id
 from keyservice.fulfillment.open_keys import KeyOpener, OpenedKey
+from keyservice.fulfillment.short_transaction import short_transaction
 from keyservice.postgres.connection import Connection, Database
 from keyservice.postgres.statements import statement
 
@@ -32,14 +33,17 @@ class PurchaseReader:
 
         With `reveal`, keys are disclosed: the event that says so commits before this returns.
         """
-        async with self._database.transaction() as connection:
+
+        async def work(connection: Connection) -> tuple[Purchase, bytes]:
             order = await connection.fetchrow(statement("orders.read_order"), order_id)
             if order is None or not _may_see(caller, order["caller_id"]):
                 raise NotFound("there is no such order")
-            purchase = await self.assemble(connection, order)
+            purchase = await self._assemble(connection, order)
             if reveal:
                 await _record_disclosure(connection, purchase, caller, source, order["now"])
-        return purchase, order["body_fingerprint"]
+            return purchase, order["body_fingerprint"]
+
+        return await short_transaction(self._database, work)
 
     async def list_of_shopper(
         self, shopper_ref: UUID, caller: Caller, *, before: tuple[datetime, UUID] | None, size: int
@@ -52,7 +56,7 @@ class PurchaseReader:
                 statement("orders.orders_of_shopper"), shopper_ref, own, at, order_id, min(size, PURCHASES_PAGE_MAX)
             )
 
-    async def assemble(self, connection: Connection, order: asyncpg.Record) -> Purchase:
+    async def _assemble(self, connection: Connection, order: asyncpg.Record) -> Purchase:
         """The stored order with its units' present states, keys opened where they are still issued."""
         lines = await connection.fetch(statement("orders.line_items"), order["order_id"])
         units = await connection.fetch(statement("orders.units"), order["order_id"])

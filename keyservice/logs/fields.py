@@ -14,7 +14,9 @@ import uuid_utils
 
 WITHHELD: Final = "[withheld]"
 
-Kind = Literal["id", "count", "seconds", "name", "path", "method", "status", "flag", "error_type", "sqlstate"]
+Kind = Literal[
+    "id", "count", "seconds", "name", "path", "method", "status", "flag", "error_type", "sqlstate", "version"
+]
 
 _DECLARED: Final[Mapping[Kind, str]] = {
     "id": """
@@ -23,14 +25,14 @@ _DECLARED: Final[Mapping[Kind, str]] = {
         user_id worker_id
     """,
     "count": """
-        accepted attempt attempts bytes chunk claims connections dropped duplicates expired generation group_size jobs
-        keys lane left line line_number lines loaded malformed pid port position positions processes refused released
-        remaining returned revoked rows size taken units waiting wanted withdrawn
+        accepted attempt attempts bytes chunk claims connections count dropped duplicates expired failures generation
+        group_size jobs keys lane left line line_number lines loaded malformed pid port position positions processes
+        refused released remaining returned revoked rows size taken units waiting wanted withdrawn
     """,
     "seconds": "age_seconds budget_seconds lag_seconds retry_seconds seconds timeout_seconds wait_seconds",
     "name": """
-        code component connector constraint job migration mode operation outcome policy preset reason role setting state
-        table verdict
+        account code component connector constraint job migration mode operation outcome policy preset reason role
+        setting state table verdict
     """,
     "path": "route",
     "method": "method",
@@ -38,6 +40,7 @@ _DECLARED: Final[Mapping[Kind, str]] = {
     "flag": "is_dry_run is_held is_late is_new is_ready is_replay is_sandbox is_test",
     "error_type": "error_type",
     "sqlstate": "sqlstate",
+    "version": "version",
 }
 # Nothing else is printed. Declare a field above before logging it: never a personal one, never one that can hold a key.
 LOG_FIELDS: Final[Mapping[str, Kind]] = {name: kind for kind, names in _DECLARED.items() for name in names.split()}
@@ -49,6 +52,7 @@ _ROUTE: Final = re.compile(r"/|(?:/(?:\{[A-Za-z_]{1,40}\}|[a-z]+(?:[A-Z][a-z]+)*
 _ROUTE_CHARS_MAX: Final = 200
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _SQLSTATE: Final = re.compile(r"[0-9A-Z]{5}")
+_VERSION: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){0,2}")
 _CODE_NAME: Final = re.compile(r"[A-Za-z_<][A-Za-z0-9_.<>]{0,127}")
 _UUIDS: Final = (UUID, uuid_utils.UUID)
 _INTEGER_MAX: Final = 2**63 - 1
@@ -115,6 +119,10 @@ def _sqlstate(value: object) -> str | None:
     return value if type(value) is str and _SQLSTATE.fullmatch(value) else None
 
 
+def _version(value: object) -> str | None:
+    return value if type(value) is str and _VERSION.fullmatch(value) else None
+
+
 _PRINTABLE: Final[Mapping[Kind, Callable[[Any], str | int | float | None]]] = {
     "id": _id,
     "count": _count,
@@ -126,4 +134,5 @@ _PRINTABLE: Final[Mapping[Kind, Callable[[Any], str | int | float | None]]] = {
     "flag": _flag,
     "error_type": _error_type,
     "sqlstate": _sqlstate,
+    "version": _version,
 }

@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 
-from keyservice.domain.errors import Overloaded
+from keyservice.domain.errors import OutcomeUnknown, Overloaded
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 
+
+class DatabaseAway(OutcomeUnknown):
+    """The connection could not be made or broke; whoever was about to commit cannot tell whether it did."""
+
+
 # The server is gone, going or no longer the primary; the transaction may or may not have been committed.
 CONNECTION_LOST = (
+    DatabaseAway,
     asyncpg.ConnectionDoesNotExistError,
     asyncpg.ConnectionFailureError,
     asyncpg.InterfaceError,
@@ -84,15 +90,16 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator["PoolConnectionProxy[asyncpg.Record]"]:
-        """One connection without a transaction. Raises Overloaded when none is free in time."""
+        """One connection without a transaction. Raises Overloaded when none is free in time, DatabaseAway when it breaks."""
         try:
-            connection = await self._pool.acquire(timeout=self._acquire_seconds)
+            async with self._pool.acquire(timeout=self._acquire_seconds) as connection:
+                yield connection
+        except DatabaseAway:
+            raise
         except TimeoutError as error:
             raise Overloaded("every database connection is busy; try again") from error
-        try:
-            yield connection
-        finally:
-            await self._pool.release(connection)
+        except CONNECTION_LOST as error:
+            raise DatabaseAway("the database is away; repeat the same request") from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["PoolConnectionProxy[asyncpg.Record]"]:

@@ -1,6 +1,7 @@
 """Migrations: Alembic's bookkeeping over plain SQL files, one transaction each, under an advisory lock."""
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -8,36 +9,18 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 from alembic import command, op
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from keyservice.postgres.connection import UnsafeDatabase, check_server
+from keyservice.postgres.schema_version import migrations_directory, newest_version
 
 if TYPE_CHECKING:
     from sqlalchemy.connectors.asyncio import AsyncAdapt_dbapi_connection
 
 _LOCK_NUMBER = 7_305_812_004_131_001
 _LOCK_POLL_SECONDS = 0.2
-
-
-class SchemaOutdated(UnsafeDatabase):
-    """The database's schema is not the one this version was written for."""
-
-
-def migrations_directory() -> Path:
-    """Inside the wheel, or at the top of the checkout."""
-    installed = Path(__file__).parent.parent / "_migrations"
-    return installed if installed.exists() else Path(__file__).parent.parent.parent / "migrations"
-
-
-def newest_version() -> str:
-    """The revision that this code was written for."""
-    head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
-    if head is None:
-        raise SchemaOutdated("this installation carries no migrations: install it again")
-    return head
 
 
 async def migrate(owner_url: str, *, service_role: str, service_password: str | None = None) -> str:
@@ -51,19 +34,6 @@ async def migrate(owner_url: str, *, service_role: str, service_password: str | 
     finally:
         await connection.close()
     return newest_version()
-
-
-async def check_schema(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Raise SchemaOutdated unless the database is at the newest version."""
-    try:
-        found = await connection.fetchval("SELECT version_num FROM schema_version")
-    except asyncpg.UndefinedTableError:
-        found = None
-    if found != newest_version():
-        raise SchemaOutdated(
-            f"the database is at schema version {found or 'none'}, this version needs {newest_version()}:"
-            " run `keyservice migrate` with KEYSERVICE_DATABASE_OWNER_URL set"
-        )
 
 
 def run_sql_beside(python_file: str) -> None:
@@ -83,7 +53,8 @@ def role_of(url: str) -> tuple[str, str | None]:
     return unquote(parts.username), unquote(parts.password) if parts.password else None
 
 
-def _alembic_config() -> Config:
+def alembic_config() -> Config:
+    """Alembic, pointed at the migrations of this installation."""
     config = Config()
     config.set_main_option("script_location", str(migrations_directory()).replace("%", "%%"))
     return config
@@ -96,6 +67,8 @@ async def _lock(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
 
 
 async def _run_alembic(owner_url: str) -> None:
+    # Its progress lines are sentences with values in them, which the log withholds anyway.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     engine = create_async_engine(
         "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(owner_url), poolclass=NullPool
     )
@@ -106,7 +79,7 @@ async def _run_alembic(owner_url: str) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
-    config = _alembic_config()
+    config = alembic_config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 

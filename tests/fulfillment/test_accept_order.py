@@ -64,7 +64,7 @@ async def test_more_takers_than_keys_get_every_key_exactly_once(shop: Shop) -> N
 async def test_cancelling_kills_the_keys_for_good(shop: Shop) -> None:
     await shop.load(["DEAD-1", "DEAD-2"])
     bought = await shop.buy("cancelled")
-    done = await cancel_order(
+    await cancel_order(
         shop.services.database,
         shop.services.shopper_keys,
         shop.reseller,
@@ -72,7 +72,6 @@ async def test_cancelling_kills_the_keys_for_good(shop: Shop) -> None:
         reason=2,
         comment="a comment",
     )
-    assert (done.revoked, done.returned) == (1, 0)
     purchase, _ = await shop.services.purchases.read(bought.order_id, shop.reseller, source="test", reveal=True)
     assert purchase.lines[0].units[0].state is UnitState.REVOKED
     assert purchase.lines[0].units[0].key is None

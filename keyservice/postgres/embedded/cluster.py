@@ -98,7 +98,7 @@ class ClusterDirectory:
         if binaries.wheel is None:
             raise DirectoryUnreachable(directory=closed, user=user.name)
         target = self.path / f"binaries-{binaries.version}"
-        log.info("binaries_copied", directory=str(target), unreachable=str(closed), account=user.name)
+        log.info("binaries_copied", account=user.name)
         return binaries.copied_to(target)
 
     @asynccontextmanager

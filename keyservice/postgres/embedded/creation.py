@@ -36,7 +36,7 @@ async def create_cluster(
         sync_directory(cluster.path)
     finally:
         shutil.rmtree(cluster.staging)
-    log.info("postgres_created", directory=str(cluster.data), version=binaries.version, account=user.name)
+    log.info("postgres_created", version=binaries.version, account=user.name)
 
 
 def _stage(staging: Path, user: OperatingSystemUser, superuser_password: str) -> Path:

@@ -37,9 +37,9 @@ async def clear_leftovers(data: Path) -> None:
             raise DataDirectoryInUse(
                 directory=data, process=f"PostgreSQL process {pid}, which keyservice did not start"
             )
-        log.warning("orphaned_postgres_found", directory=str(data), pid=pid)
+        log.warning("orphaned_postgres_found", pid=pid)
         await stop_process(pid, partial(works_in, pid, data), STOP_POSTMASTER)
-        log.info("orphaned_postgres_stopped", directory=str(data), pid=pid)
+        log.info("orphaned_postgres_stopped", pid=pid)
     await _outlast_backends(data)
     _remove_stale_lock_file(data)
 
@@ -48,7 +48,7 @@ async def _outlast_backends(data: Path) -> None:
     # They hold the old shared memory; PostgreSQL refuses to start beside them.
     backends = processes_in(data)
     if backends:
-        log.info("orphaned_backends_found", directory=str(data), pids=backends)
+        log.info("orphaned_backends_found", count=len(backends))
     await asyncio.gather(*(stop_process(pid, partial(works_in, pid, data), STOP_BACKEND) for pid in backends))
 
 
@@ -57,5 +57,5 @@ def _remove_stale_lock_file(data: Path) -> None:
     # which after a restart of a container is likely. A process that cannot be looked at is left for it to judge.
     pid = postmaster_pid(data)
     if pid is not None and is_known(pid) and not works_in(pid, data):
-        log.info("stale_lock_file_removed", directory=str(data), pid=pid)
+        log.info("stale_lock_file_removed", pid=pid)
         (data / "postmaster.pid").unlink()

@@ -78,9 +78,9 @@ class Supervisor:
         failures = 0
         while True:
             assert self._postmaster is not None
-            status = await self._postmaster.exit_status()
+            await self._postmaster.exit_status()
             ran_seconds = time.monotonic() - self._ready_at
-            log.error("postgres_died", pid=self._postmaster.pid, status=status, seconds=round(ran_seconds, 1))
+            log.error("postgres_died", pid=self._postmaster.pid, seconds=round(ran_seconds, 1))
             failures = await self._restart(1 if ran_seconds >= self._policy.calm_seconds else failures + 1)
             log.warning("postgres_restarted", pid=self._postmaster.pid, failures=failures)
             if self._on_restart is not None:
@@ -93,7 +93,7 @@ class Supervisor:
                 await self._start()
             except PostgresNotStarted as error:
                 failures += 1
-                log.error("postgres_not_started", failures=failures, reason=str(error))  # noqa: TRY400 - the log's lines say it
+                log.error("postgres_not_started", failures=failures, error_type=error)  # noqa: TRY400 - the log's lines say it
             else:
                 return failures
         log.error("postgres_given_up", failures=failures)

@@ -1,0 +1,1 @@
+"""What only admins see: all publishers and all their pools."""

@@ -1,0 +1,1 @@
+"""The order pipeline's own API."""

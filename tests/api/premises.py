@@ -1,0 +1,90 @@
+"""The whole service on loopback with two publishers who must not know of each other, and what its tables hold."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+from uuid import UUID
+
+from keyservice.api.application import build_application
+from keyservice.api.server import ConnectionLimits
+from keyservice.domain.caller import CallerKind
+from keyservice.fulfillment.manage_callers import add_caller
+from keyservice.postgres.connection import Database
+from keyservice.services import Services
+from tests.api.raw_http import LIMITS, Served, serving
+from tests.lab.shop import Shop
+
+_LIMITS: Final[ConnectionLimits] = replace(LIMITS, connections_max=200, headers_max=100)
+
+
+@dataclass(frozen=True, slots=True)
+class Premises:
+    """The served application; `own` and `foreign` are two publishers with a reseller each. The rest are tokens."""
+
+    served: Served
+    services: Services
+    own: Shop
+    foreign: Shop
+    publisher: str
+    foreign_publisher: str
+    admin: str
+    reseller: str
+    foreign_reseller: str
+    templates: Mapping[str, UUID]
+    """By the publisher's handle."""
+
+
+@asynccontextmanager
+async def opened_premises(services: Services) -> AsyncIterator[Premises]:
+    """Whoever leaves has proved that no planted value was logged and that nothing was reported as a failure."""
+    own, foreign = await Shop.opened(services), await Shop.opened(services)
+    async with services.database.transaction() as connection:
+        publishers = [
+            await add_caller(
+                connection, kind=CallerKind.PUBLISHER, name=f"of-{shop.publisher}", publisher=shop.publisher
+            )
+            for shop in (own, foreign)
+        ]
+        admin = await add_caller(connection, kind=CallerKind.ADMIN, name="admin")
+        resellers = [
+            await add_caller(connection, kind=CallerKind.RESELLER, name=name) for name in ("strict", "foreign-strict")
+        ]
+        rows = await connection.fetch("SELECT handle, template_id FROM fulfillment_templates JOIN publishers USING (publisher_id)")
+    templates = {row["handle"]: row["template_id"] for row in rows}
+    async with serving(build_application(services), _LIMITS) as served:
+        yield Premises(served, services, own, foreign, *publishers, admin, *resellers, templates)
+        loud = [line for line in served.log() if line["level"] not in {"info", "debug"}]
+        assert not loud, loud
+
+
+def bearer(token: str) -> str:
+    return f"Authorization: Bearer {token}"
+
+
+async def stored_rows(database: Database, *, but: frozenset[str] = frozenset()) -> dict[str, tuple[int, int]]:
+    """How many rows each table holds, and a hash over what stands in them."""
+    tables = [table for table in await _tables(database) if table not in but]
+    query = " UNION ALL ".join(
+        f"SELECT '{table}', count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM {table} t" for table in tables
+    )  # fmt: skip
+    async with database.connection() as connection:
+        return {row[0]: (row[1], int(row[2])) for row in await connection.fetch(query)}
+
+
+async def tables_with(database: Database, text: str) -> list[str]:
+    """The tables in which this text stands somewhere in plain."""
+    query = " UNION ALL ".join(
+        f"SELECT '{table}' FROM {table} t WHERE strpos(t::text, $1) > 0" for table in await _tables(database)
+    )
+    async with database.connection() as connection:
+        return sorted({row[0] for row in await connection.fetch(query, text)})
+
+
+async def _tables(database: Database) -> list[str]:
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+            " AND has_table_privilege(oid, 'SELECT') ORDER BY relname"
+        )
+    return [row["relname"] for row in rows]
