@@ -83,7 +83,7 @@ def reserved_port(host: str, port: int) -> Iterator[int]:
             alone.listen()
         except OSError as error:
             raise PortTaken(
-                f"{host}:{port} cannot be listened on ({error.strerror}): choose KEYSERVICE_PORT"
+                f"{host}:{port} cannot be listened on ({error.strerror}): choose another port (--port or KEYSERVICE_PORT)"
             ) from error
         chosen = alone.getsockname()[1]
     with socket.socket(family, socket.SOCK_STREAM) as shared:

@@ -1,9 +1,12 @@
 """The command line."""
 
+import logging
 import sys
 
+import structlog
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from keyservice.cli import callers, demo, import_batch, secrets, serve
 from keyservice.cli.launcher import PortTaken, WorkerNotStarted
@@ -29,8 +32,11 @@ _REFUSALS = (KeyserviceError, UnsafeDatabase, SettingsRefused, PortTaken, Worker
 
 def main() -> None:
     """Run a command; what it refuses is told in one line, with exit status 1."""
+    # Until `serve` sets its own logs up: a short command's output is its own.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     try:
         app()
     except _REFUSALS as refusal:
-        Console(stderr=True).print(f"[bold red]refused:[/] {refusal}", highlight=False, markup=True)
+        told = Text.assemble(("refused:", "bold red"), f" {refusal}")
+        Console(stderr=True).print(told, soft_wrap=True, highlight=False)
         sys.exit(1)

@@ -10,6 +10,7 @@ import typer
 from keyservice.cli.launcher import on_stop_signals, reserved_port, running_workers
 from keyservice.cli.start import bring_up_to_date, first_or_known_keyring, reachable_database, running_database
 from keyservice.logs import configure_logs
+from keyservice.services import check_database
 from keyservice.settings import Settings, read_settings
 
 log = structlog.get_logger(__name__)
@@ -39,8 +40,8 @@ def migrate_database() -> None:
     settings = read_settings()
 
     async def run() -> None:
-        async with reachable_database(settings) as address:
-            await bring_up_to_date(address)
+        async with reachable_database(settings, migrates_running=True):
+            pass
 
     asyncio.run(run())
     typer.echo("the schema is up to date")
@@ -54,9 +55,10 @@ async def _serve(settings: Settings) -> None:
     with on_stop_signals(stop.set):
         async with running_database(settings) as address:
             await bring_up_to_date(address)
-            _, is_new = await first_or_known_keyring(settings, address)
+            keyring, is_new = await first_or_known_keyring(settings, address)
             if is_new:
                 warn_of_new_keyring(settings)
+            await check_database(address.service_url, keyring)
             async with running_workers(settings, address) as port:
                 log.info("service_ready", port=port, processes=settings.processes)
                 typer.echo(f"keyservice listens on http://{settings.host}:{port}", err=True)

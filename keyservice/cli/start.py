@@ -13,7 +13,6 @@ from keyservice.fulfillment.prove_secrets import read_check_values
 from keyservice.postgres.binaries import PostgresBinaries
 from keyservice.postgres.connection import UnsafeDatabase
 from keyservice.postgres.embedded import EmbeddedPostgres
-from keyservice.postgres.migrate import migrate, role_of
 from keyservice.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -42,12 +41,18 @@ async def running_database(settings: Settings) -> AsyncIterator[DatabaseAddress]
 
 
 @asynccontextmanager
-async def reachable_database(settings: Settings) -> AsyncIterator[DatabaseAddress]:
-    """The same for a short command: an embedded server that a service runs already is shared, not started again."""
+async def reachable_database(settings: Settings, *, migrates_running: bool = False) -> AsyncIterator[DatabaseAddress]:
+    """The same for a short command: an embedded server that a service runs already is shared, not started again.
+
+    A database that nobody serves is migrated first; one that is being served only when `migrates_running`.
+    """
     if settings.database_url is None:
         server = await EmbeddedPostgres.attach(settings.data_directory / "database")
         if server is not None:
-            yield DatabaseAddress(server.service_url, server.owner_url)
+            address = DatabaseAddress(server.service_url, server.owner_url)
+            if migrates_running:
+                await bring_up_to_date(address)
+            yield address
             return
     async with running_database(settings) as address:
         await bring_up_to_date(address)
@@ -57,6 +62,9 @@ async def reachable_database(settings: Settings) -> AsyncIterator[DatabaseAddres
 async def bring_up_to_date(address: DatabaseAddress) -> None:
     """Migrate, when this installation knows the owner; else start-up only checks the version."""
     if address.owner_url is not None:
+        # Here, because Alembic costs every other command half a second.
+        from keyservice.postgres.migrate import migrate, role_of
+
         role, password = role_of(address.service_url)
         await migrate(address.owner_url, service_role=role, service_password=password)
         log.info("schema_ready")

@@ -113,9 +113,9 @@ UPDATE batches
  WHERE publisher_id = $1 AND batch_id = $2;
 
 -- close_batch --
--- Refused or discarded as a whole: nothing of it counts any more.
+-- Refused or discarded as a whole: nothing of it counts any more, and the hash is not that of the whole file.
 UPDATE batches
-   SET state = $3, verdict_counts = '{}', refusal = $4, progressed_at = $5, finished_at = $5
+   SET state = $3, verdict_counts = '{}', sha256 = NULL, refusal = $4, progressed_at = $5, finished_at = $5
  WHERE publisher_id = $1 AND batch_id = $2;
 
 -- touch_batch --

@@ -1,0 +1,30 @@
+-- What a superuser, a bug or a broken disk could do to the orders of test_checker.py. Each must be found.
+
+-- a_claim_is_lost --
+DELETE FROM claims
+ WHERE claim_id = (SELECT c.claim_id FROM claims c JOIN orders o USING (order_id)
+                    WHERE o.partner_order_number LIKE '%.kept' LIMIT 1);
+
+-- an_order_is_lost --
+DELETE FROM orders WHERE partner_order_number LIKE '%.kept';
+
+-- a_key_of_a_living_order_dies --
+UPDATE claims SET state = 'revoked'
+ WHERE claim_id = (SELECT c.claim_id FROM claims c JOIN orders o USING (order_id)
+                    WHERE o.partner_order_number LIKE '%.kept' LIMIT 1);
+
+-- a_sealed_key_lies_in_anothers_place --
+UPDATE keys k SET sealed = o.sealed FROM keys o WHERE o.position = k.position + 1;
+
+-- a_unit_loses_its_claim --
+UPDATE line_item_data d SET line_item_data_id = gen_random_uuid()
+  FROM orders o
+ WHERE o.order_id = d.order_id AND o.partner_order_number LIKE '%.kept' AND d.unit_number = 1;
+
+-- an_order_is_stored_again --
+INSERT INTO orders
+SELECT (json_populate_record(o, json_build_object('order_id', gen_random_uuid()))).* FROM orders o
+ WHERE o.partner_order_number LIKE '%.kept';
+
+-- a_cursor_moves_back --
+UPDATE segments SET next_position = 2 WHERE next_position > 2;
