@@ -1,6 +1,6 @@
 """Accepting an order: derive its id, claim its keys with the group, and answer; a repetition is answered from what is stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -17,13 +17,13 @@ from keyservice.domain.errors import OutOfStock, ReferenceReused
 from keyservice.domain.order import NewOrder, NewOrderLine
 from keyservice.domain.purchase import Purchase, PurchasedLine, PurchasedUnit, UnitState
 from keyservice.domain.tape import Short, Wanted
-from keyservice.fulfillment.claim_keys import IssuedKey, draw_keys, lock_tapes, record_claims
+from keyservice.fulfillment.claim_keys import IssuedKey, draw_keys, lock_tapes, put_keys_back, record_claims
 from keyservice.fulfillment.group_commit import GroupCommit
 from keyservice.fulfillment.ids import new_id
 from keyservice.fulfillment.open_keys import KeyOpener
 from keyservice.fulfillment.read_purchases import PurchaseReader
 from keyservice.fulfillment.shopper_keys import ShopperKeys
-from keyservice.postgres.connection import Connection, lost_race_on
+from keyservice.postgres.connection import Connection
 from keyservice.postgres.statements import statement
 
 NATURAL_KEY: Final = "connect"
@@ -67,11 +67,11 @@ class Stored:
     """The order is there already: answer from what is stored."""
 
 
-class SentTwiceAtOnce:
-    """Another copy of this order was in the same group: come again and find it stored."""
+class ComeAgain:
+    """Nothing was decided in this group; the next one will."""
 
 
-Placed = Purchase | Stored | SentTwiceAtOnce
+Placed = Purchase | Stored | ComeAgain
 
 
 class OrderGroups:
@@ -84,38 +84,51 @@ class OrderGroups:
     async def serve(self, connection: Connection, drafts: Sequence[OrderDraft]) -> Sequence[Placed | Exception]:
         """Place the drafts in order of arrival, each whole or not at all, in the open transaction."""
         tapes = await lock_tapes(connection, (wanted for draft in drafts for wanted in draft.wanted))
-        # Behind the pools' locks: whoever stored the same order held the same pools and has committed.
-        rows = await connection.fetchmany(
-            statement("orders.existing_order"), [(order_id,) for order_id in sorted({one.order_id for one in drafts})]
-        )
-        stored = {row["order_id"] for row in rows}
-        leaders = {draft.order_id: draft for draft in reversed(drafts) if draft.order_id not in stored}
-        fresh = [draft for draft in drafts if leaders.get(draft.order_id) is draft]
+        leaders = {draft.order_id: draft for draft in reversed(drafts)}
+        fresh = [draft for draft in drafts if leaders[draft.order_id] is draft]
         drawn = await draw_keys(connection, tapes, [draft.wanted for draft in fresh], self._opener)
-        accepted = [(draft, keys) for draft, keys in zip(fresh, drawn, strict=True) if isinstance(keys, list)]
-        numbers = await self._write_orders(connection, accepted, tapes.now) if accepted else {}
+        served = {
+            draft.order_id: (draft, keys) for draft, keys in zip(fresh, drawn, strict=True) if isinstance(keys, list)
+        }
+        numbers = await self._insert_orders(connection, [draft for draft, _ in served.values()], tapes.now)
+        accepted = [one for order_id, one in sorted(served.items()) if order_id in numbers]
+        replayed = [key for order_id, (_, keys) in served.items() if order_id not in numbers for key in keys]
+        put_keys_back(tapes, replayed)
+        if accepted:
+            await self._write_parts(connection, accepted, tapes.now)
         await record_claims(
             connection, tapes, [(draft.order_id, key) for draft, keys in accepted for key in keys], state="issued"
         )
-        results: dict[int, Placed | Exception] = {}
-        for draft, keys in zip(fresh, drawn, strict=True):
-            results[id(draft)] = (
-                _out_of_stock(keys)
-                if isinstance(keys, Short)
-                else _purchase(draft, keys, numbers[draft.order_id], tapes.now)
-            )
-        return [results.get(id(draft), Stored() if draft.order_id in stored else SentTwiceAtOnce()) for draft in drafts]
+        short = {draft.order_id: keys for draft, keys in zip(fresh, drawn, strict=True) if isinstance(keys, Short)}
+        stored = await _stored(connection, short)
+        results: dict[int, Placed | Exception] = {
+            id(draft): _purchase(draft, keys, numbers[draft.order_id], tapes.now) for draft, keys in accepted
+        }
+        for draft in fresh:
+            if draft.order_id in stored or (draft.order_id in served and draft.order_id not in numbers):
+                results[id(draft)] = Stored()
+            elif draft.order_id in short and not replayed:
+                results[id(draft)] = _out_of_stock(short[draft.order_id])
+        # Copies of an order in the group, and orders that were short only of keys which replays have given back.
+        return [results.get(id(draft), ComeAgain()) for draft in drafts]
 
-    async def _write_orders(
-        self, connection: Connection, accepted: Sequence[tuple[OrderDraft, list[IssuedKey]]], now: datetime
+    async def _insert_orders(
+        self, connection: Connection, drafts: Sequence[OrderDraft], now: datetime
     ) -> dict[UUID, int]:
-        in_order = sorted(accepted, key=lambda pair: pair[0].order_id)
-        drafts = [draft for draft, _ in in_order]
+        """The numbers of those that were not there yet; the others are replays. The primary key decides."""
+        if not drafts:
+            return {}
+        in_order = sorted(drafts, key=lambda draft: draft.order_id)
+        rows = await connection.fetchmany(
+            statement("orders.insert_order"), [_order_row(draft, now) for draft in in_order]
+        )
+        return {row["order_id"]: row["order_number"] for row in rows}
+
+    async def _write_parts(
+        self, connection: Connection, accepted: Sequence[tuple[OrderDraft, list[IssuedKey]]], now: datetime
+    ) -> None:
+        drafts = [draft for draft, _ in accepted]
         shopper_keys = await self._shopper_keys.ensure(connection, {draft.shopper_ref for draft in drafts}, now)
-        with lost_race_on("orders_pkey"):
-            rows = await connection.fetchmany(
-                statement("orders.insert_order"), [_order_row(one, now) for one in drafts]
-            )
         await connection.executemany(
             statement("orders.insert_people"),
             [
@@ -132,12 +145,9 @@ class OrderGroups:
         )
         await connection.executemany(
             statement("orders.insert_line_item_data"),
-            [row for draft, keys in in_order for row in _line_item_data_rows(draft, keys, now)],
+            [row for draft, keys in accepted for row in _line_item_data_rows(draft, keys, now)],
         )
-        await connection.executemany(
-            statement("orders.insert_event"), [row for one in drafts for row in _event_rows(one, now)]
-        )
-        return {row["order_id"]: row["order_number"] for row in rows}
+        await connection.executemany(statement("orders.insert_event"), [_event_row(one, now) for one in drafts])
 
 
 class OrderDesk:
@@ -261,13 +271,21 @@ def _line_item_data_rows(draft: OrderDraft, keys: Sequence[IssuedKey], now: date
     return rows
 
 
-def _event_rows(draft: OrderDraft, now: datetime) -> list[tuple[object, ...]]:
-    units = to_json({"units": draft.unit_count}).decode()
-    fixed = (None, draft.caller_id)
-    return [
-        (draft.order_id, new_id(), *fixed, "order.accepted", "COMPLETED", "connect", None, "{}", now),
-        (draft.order_id, new_id(), *fixed, "keys.disclosed", "COMPLETED", "connect", None, units, now),
-    ]
+def _event_row(draft: OrderDraft, now: datetime) -> tuple[object, ...]:
+    """Accepted and disclosed are one fact here: the answer that follows the commit carries the keys."""
+    facts = to_json({"disclosed": draft.unit_count}).decode()
+    return (
+        *(draft.order_id, new_id(), None, draft.caller_id),
+        *("order.accepted", "COMPLETED", "connect", None, facts, now),
+    )
+
+
+async def _stored(connection: Connection, order_ids: Iterable[UUID]) -> set[UUID]:
+    """Which of these orders are there already: one that was served while there was stock is no refusal now."""
+    asked = [(order_id,) for order_id in sorted(order_ids)]
+    if not asked:
+        return set()
+    return {row["order_id"] for row in await connection.fetchmany(statement("orders.existing_order"), asked)}
 
 
 def _out_of_stock(short: Short) -> OutOfStock:

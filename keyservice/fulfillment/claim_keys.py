@@ -102,6 +102,11 @@ async def draw_keys(
     return [[_issued(tapes, one, opened) for one in result] if isinstance(result, list) else result for result in drawn]
 
 
+def put_keys_back(tapes: LockedTapes, keys: Sequence[IssuedKey]) -> None:
+    """Undo draws that nobody needs after all, before anything is recorded."""
+    put_back(tapes.pools, [Drawn(key.unit_id, key.pool_id, key.place) for key in keys])
+
+
 async def record_claims(
     connection: Connection,
     tapes: LockedTapes,

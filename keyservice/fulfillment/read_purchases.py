@@ -152,7 +152,7 @@ async def _record_disclosure(
     connection: Connection, purchase: Purchase, caller: Caller, source: str, now: datetime
 ) -> None:
     shown = sum(unit.key is not None for line in purchase.lines for unit in line.units)
-    facts = to_json({"units": shown}).decode()
+    facts = to_json({"disclosed": shown}).decode()
     name = "keys.disclosed" if shown else "order.read"
     row = (purchase.order_id, new_id(), None, caller.caller_id, name, purchase.status, source, None, facts, now)
     await connection.execute(statement("orders.insert_event"), *row)

@@ -132,8 +132,8 @@ class UploadWriter:
         sealed = await asyncio.to_thread(_sealed, self._fingerprints, data_key, chunk, judged.accepted, places)
         with lost_race_on("keys_enter_once"):
             await connection.copy_records_to_table("keys", records=sealed, columns=_KEY_COLUMNS)
-        loaded = [(self.publisher_id, *ends[expires_on]) for expires_on in expiries]
-        await connection.executemany(statement("batches.load_segment"), loaded)
+        segment_ids, loaded = zip(*(ends[expires_on] for expires_on in expiries), strict=True)
+        await connection.execute(statement("batches.load_segments"), self.publisher_id, segment_ids, loaded)
         return ends
 
     async def _open_segments(

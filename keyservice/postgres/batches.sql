@@ -69,16 +69,21 @@ SELECT segment_id, expires_on, loaded FROM segments WHERE publisher_id = $1 AND 
 -- insert_segment --
 INSERT INTO segments (publisher_id, segment_id, pool_id, batch_id, state, expires_on) VALUES ($1, $2, $3, $4, 'receiving', $5);
 
--- load_segment --
-UPDATE segments SET loaded = $3 WHERE publisher_id = $1 AND segment_id = $2;
+-- load_segments --
+UPDATE segments s
+   SET loaded = x.loaded
+  FROM unnest($2::bigint[], $3::integer[]) AS x (segment_id, loaded)
+ WHERE s.publisher_id = $1 AND s.segment_id = x.segment_id;
 
 -- known_fingerprints --
--- LATERAL and LIMIT: one index probe per key, whatever the planner believes about the table's size.
+-- A range of one value, in order: with sorts disabled only the index on the fingerprint can serve it. With an equality the
+-- planner takes the primary key's index for a publisher that its statistics do not know, and reads all its keys per probe.
 SELECT x.fingerprint, k.segment_id, k.position, k.row_number
   FROM unnest($2::bytea[]) AS x (fingerprint)
  CROSS JOIN LATERAL (SELECT segment_id, position, row_number
                        FROM keys
-                      WHERE publisher_id = $1 AND fingerprint = x.fingerprint
+                      WHERE publisher_id = $1 AND fingerprint >= x.fingerprint AND fingerprint <= x.fingerprint
+                      ORDER BY fingerprint
                       LIMIT 1) AS k;
 
 -- fate_of_places --
@@ -86,11 +91,14 @@ SELECT x.segment_id, x.position, s.batch_id, s.state AS segment_state, c.state A
   FROM unnest($2::bigint[], $3::integer[]) AS x (segment_id, position)
  CROSS JOIN LATERAL (SELECT batch_id, state
                        FROM segments
-                      WHERE publisher_id = $1 AND segment_id = x.segment_id
+                      WHERE publisher_id = $1 AND segment_id >= x.segment_id AND segment_id <= x.segment_id
+                      ORDER BY segment_id
                       LIMIT 1) AS s
   LEFT JOIN LATERAL (SELECT state
                        FROM claims
-                      WHERE publisher_id = $1 AND segment_id = x.segment_id AND position = x.position AND state <> 'released'
+                      WHERE publisher_id = $1 AND segment_id = x.segment_id AND state <> 'released'
+                        AND position >= x.position AND position <= x.position
+                      ORDER BY position
                       LIMIT 1) AS c ON true;
 
 -- known_in_dry_run --

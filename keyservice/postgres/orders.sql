@@ -13,6 +13,7 @@ SELECT shopper_ref, wrapped_key FROM shoppers WHERE shopper_ref = $1;
 INSERT INTO orders (order_id, caller_id, partner_order_number, body_fingerprint, shopper_ref, status, life_cycle_status,
                     currency, total_amount, ordered_at, created_at, updated_at, document)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12)
+ON CONFLICT (order_id) DO NOTHING
 RETURNING order_id, order_number;
 
 -- insert_people --

@@ -93,3 +93,29 @@ async def test_a_reseller_sees_nothing_of_another_resellers_order(shop: Shop) ->
         await cancel_order(
             shop.services.database, shop.services.shopper_keys, other.reseller, bought.order_id, reason=2, comment=None
         )
+
+
+async def test_a_replay_in_a_group_never_makes_a_fresh_order_short(shop: Shop) -> None:
+    await shop.load(["MIX-1", "MIX-2"])
+    await shop.buy("mix-old")
+    # In one group the replay comes first and draws the last key, which it does not need.
+    old, fresh = await asyncio.gather(shop.buy("mix-old"), shop.buy("mix-new"))
+    assert (texts_of(old), texts_of(fresh)) == (["MIX-1"], ["MIX-2"])
+    assert await shop.left() == 0
+
+
+async def test_a_replay_is_answered_when_the_pool_is_empty(shop: Shop) -> None:
+    await shop.load(["GONE-1"])
+    first = await shop.buy("sold out since")
+    with pytest.raises(OutOfStock):
+        await shop.buy("too late")
+    assert texts_of(await shop.buy("sold out since")) == texts_of(first)
+
+
+async def test_what_replays_drew_is_sold_next(shop: Shop) -> None:
+    await shop.load([f"DREW-{number}" for number in range(6)])
+    for number in range(2):
+        await shop.buy(f"drew-{number}")
+    answers = await asyncio.gather(*(shop.buy(f"drew-{number}") for number in range(4)))
+    rest = [await shop.buy(f"drew-{number}") for number in range(4, 6)]
+    assert sorted(text for answer in [*answers, *rest] for text in texts_of(answer)) == [f"DREW-{n}" for n in range(6)]

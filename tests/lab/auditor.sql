@@ -82,7 +82,7 @@ SELECT o.order_id FROM orders o
 -- an_issued_key_has_no_disclosure_event --
 SELECT c.claim_id FROM claims c
  WHERE c.disclosed_at IS NOT NULL
-   AND NOT EXISTS (SELECT 1 FROM order_events e WHERE e.order_id = c.order_id AND e.name = 'keys.disclosed');
+   AND NOT EXISTS (SELECT 1 FROM order_events e WHERE e.order_id = c.order_id AND (e.metadata ->> 'disclosed')::integer > 0);
 
 -- a_revoked_key_has_no_event_for_its_publisher --
 SELECT c.claim_id FROM claims c
