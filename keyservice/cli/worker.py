@@ -11,9 +11,7 @@ import uvloop
 from keyservice.api.application import serving
 from keyservice.cli.launcher import Order, on_stop_signals
 from keyservice.crypto.keyring import Keyring
-from keyservice.domain.errors import KeyserviceError
 from keyservice.logs import configure_logs
-from keyservice.postgres.connection import UnsafeDatabase
 from keyservice.services import open_services
 from keyservice.settings import Settings
 from keyservice.workers.discard_uploads import discarding_stale_uploads
@@ -27,8 +25,8 @@ def main() -> int:
     writer = configure_logs(settings.log_level)
     try:
         uvloop.run(_serve(settings, order))
-    except (KeyserviceError, UnsafeDatabase):
-        log.exception("worker_refused_to_start")
+    except Exception:  # whatever it is, it ends in the log, whose lines cannot carry a key, and not on the terminal
+        log.exception("worker_failed")
         return 1
     finally:
         writer.close()

@@ -1,5 +1,6 @@
 """Connections to PostgreSQL: a pool for everything but the claim groups, and what a broken connection looks like."""
 
+import logging
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -76,6 +77,8 @@ class Database:
     async def opened(
         cls, url: str, *, connections_max: int, statement_cache_size: int = 200, acquire_seconds: float = 5.0
     ) -> AsyncIterator["Database"]:
+        # While the server is down the pool tries again by itself and warns each time; who asks for a connection is told.
+        logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
         pool = await asyncpg.create_pool(
             url,
             min_size=1,

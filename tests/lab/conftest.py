@@ -4,13 +4,36 @@ import json
 import os
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from tests.lab.cluster import fresh_database, prepare_template
+from tests.lab.service_process import ServiceProcess
+
 Figures = Callable[..., None]
+
+own_postgres = pytest.mark.skipif(
+    bool(os.environ.get("TEST_SUPERUSER_URL")), reason="it kills or searches a PostgreSQL of its own, whatever is given"
+)
+
+
+@pytest.fixture(scope="session")
+async def service() -> AsyncIterator[ServiceProcess]:
+    """A service of two worker processes with the settings of every day, for all who leave it whole.
+
+    Its PostgreSQL is embedded, unless TEST_SUPERUSER_URL names another server.
+    """
+    given = os.environ.get("TEST_SUPERUSER_URL")
+    async with AsyncExitStack() as stack:
+        database = None
+        if given:
+            await prepare_template(given)
+            database = await stack.enter_async_context(fresh_database(given))
+        yield await stack.enter_async_context(ServiceProcess.running(processes=2, database=database))
 
 
 @pytest.fixture

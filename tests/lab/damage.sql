@@ -14,7 +14,11 @@ UPDATE claims SET state = 'revoked'
                     WHERE o.partner_order_number LIKE '%.kept' LIMIT 1);
 
 -- a_sealed_key_lies_in_anothers_place --
-UPDATE keys k SET sealed = o.sealed FROM keys o WHERE o.position = k.position + 1;
+UPDATE keys k SET sealed = o.sealed
+  FROM keys o
+ WHERE o.publisher_id = k.publisher_id AND o.segment_id = k.segment_id AND o.position = k.position + 1
+   AND k.segment_id = (SELECT c.segment_id FROM claims c JOIN orders o USING (order_id)
+                        WHERE o.partner_order_number LIKE '%.kept' LIMIT 1);
 
 -- a_unit_loses_its_claim --
 UPDATE line_item_data d SET line_item_data_id = gen_random_uuid()
@@ -27,4 +31,6 @@ SELECT (json_populate_record(o, json_build_object('order_id', gen_random_uuid())
  WHERE o.partner_order_number LIKE '%.kept';
 
 -- a_cursor_moves_back --
-UPDATE segments SET next_position = 2 WHERE next_position > 2;
+UPDATE segments SET next_position = 2
+ WHERE segment_id = (SELECT c.segment_id FROM claims c JOIN orders o USING (order_id)
+                      WHERE o.partner_order_number LIKE '%.kept' LIMIT 1);

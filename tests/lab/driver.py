@@ -68,11 +68,14 @@ class Driver:
         """An order of the store's product."""
         return OrderToSend.of(f"{self.numbers}{number}", (self.store.product_ref, quantity))
 
-    async def order(self, order: OrderToSend, *, client: int = 0) -> Attempt:
-        """One attempt."""
+    async def order(self, order: OrderToSend, *, client: int = 0, seconds: float | None = None) -> Attempt:
+        """One attempt; a client that has no more than so many seconds hangs up before it is answered."""
         attempt = self.history.invoke(Operation.ORDER, order.number, client)
         headers = {**self._secret, "Content-Type": "application/json"}
-        return await _told(attempt, self.session.post("/connect/order/new", data=order.body, headers=headers))
+        timeout = None if seconds is None else aiohttp.ClientTimeout(total=seconds)
+        return await _told(
+            attempt, self.session.post("/connect/order/new", data=order.body, headers=headers, timeout=timeout)
+        )
 
     async def read(self, number: str, *, client: int = 0) -> Attempt:
         attempt = self.history.invoke(Operation.READ, number, client)

@@ -8,6 +8,7 @@ from typing import Final
 
 _PROCESSES: Final = Path("/proc")
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
+_LISTENING: Final = "0A"
 # Of /proc/<pid>/stat, counted behind the name: state, parent, user and system ticks, start.
 _STATE, _PARENT, _USER, _SYSTEM, _STARTED = 0, 1, 11, 12, 19
 
@@ -54,6 +55,17 @@ class ProcessRef:
         found = (int(entry.name) for entry in _PROCESSES.iterdir() if entry.name.isdecimal())
         below = (pid for pid in found if (stat := _stat(pid)) is not None and int(stat[_PARENT]) == self.pid)
         return [child for pid in below if (child := ProcessRef.of(pid)) is not None]
+
+    def listens_on(self, port: int) -> bool:
+        """Whether it has a listening socket of its own on this TCP port; several processes may share the port."""
+        listening = f":{port:04X}"
+        rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+        sockets = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(listening) and row[3] == _LISTENING}
+        try:
+            entries = (_PROCESSES / str(self.pid) / "fd").iterdir()
+            return any(str(entry.readlink()) in sockets for entry in entries)
+        except (FileNotFoundError, ProcessLookupError):
+            return False
 
     def kill(self) -> bool:
         """SIGKILL, unless it is gone already."""

@@ -41,9 +41,12 @@ class ServiceNotStarted(Exception):
 class ServiceProcess:
     """One directory and the service on it. The port stays the same across restarts."""
 
-    def __init__(self, directory: Path, *, processes: int, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, directory: Path, *, processes: int, settings: Mapping[str, str], database: DatabaseUrls | None
+    ) -> None:
         self.directory = directory
         self.processes = processes
+        self._database = database
         self.port = 0
         self.port_refusals = 0
         self._settings = settings
@@ -52,12 +55,20 @@ class ServiceProcess:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, *, processes: int = 2, **settings: object) -> AsyncIterator["ServiceProcess"]:
-        """Serve on a new directory; everything of it is gone afterwards. `settings` are named as in Settings."""
+    async def running(
+        cls, *, processes: int = 2, database: DatabaseUrls | None = None, **settings: object
+    ) -> AsyncIterator["ServiceProcess"]:
+        """Serve on a new directory; everything of it is gone afterwards. `settings` are named as in Settings.
+
+        Without a `database` PostgreSQL is embedded, which only then can be killed.
+        """
         directory = Path(tempfile.mkdtemp(prefix="keyservice-lab-"))
         # Started as root, the database runs under another account, which must be able to pass through.
         directory.chmod(0o711)
-        service = cls(directory, processes=processes, settings={name: str(one) for name, one in settings.items()})
+        chosen = {name: str(one) for name, one in settings.items()}
+        if database is not None:
+            chosen |= {"database_url": database.service, "database_owner_url": database.owner}
+        service = cls(directory, processes=processes, settings=chosen, database=database)
         service.temporary.mkdir()
         try:
             await service.start()
@@ -121,7 +132,7 @@ class ServiceProcess:
             try:
                 await self._wait_started(offset)
             except ServiceNotStarted:
-                if b"PortTaken" not in self._log_from(offset):
+                if b"cannot be listened on" not in self._log_from(offset):
                     raise
                 self.port_refusals += 1
             else:
@@ -129,13 +140,13 @@ class ServiceProcess:
         raise ServiceNotStarted(f"port {self.port} did not become free")
 
     async def wait_ready(self, *, seconds: float = 30.0) -> None:
-        """Until every worker is there and answers ready on connections of its own."""
+        """Until every worker listens, and whoever of them is asked is ready."""
         connector = aiohttp.TCPConnector(force_close=True)
         timeout = aiohttp.ClientTimeout(total=5)
         async with aiohttp.ClientSession(self.base_url, connector=connector, timeout=timeout) as session:
 
             async def is_ready() -> bool:
-                if len(self.workers) < self.processes:
+                if sum(worker.listens_on(self.port) for worker in self.workers) < self.processes:
                     return False
                 try:
                     for _ in range(_READY_IN_A_ROW):
@@ -147,6 +158,10 @@ class ServiceProcess:
                 return True
 
             await until(is_ready, seconds=seconds, what="every worker is ready")
+
+    def tracebacks(self) -> int:
+        """How often an interpreter printed an exception past the log, with whatever its message says."""
+        return self._log_from(0).count(b"Traceback (most recent call last)")
 
     async def reap_launcher(self) -> None:
         """After it was killed: until it is gone for the system too."""
@@ -179,6 +194,8 @@ class ServiceProcess:
         await until_true(lambda: not any(one.is_alive for one in left), seconds=20, what="no process is left behind")
 
     async def database_urls(self) -> DatabaseUrls:
+        if self._database is not None:
+            return self._database
         server = await EmbeddedPostgres.attach(self.data / "database")
         assert server is not None, "the service does not run"
         superuser = as_role(server.superuser_url, database=DATABASE)

@@ -37,8 +37,8 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-async def scene() -> AsyncIterator[Scene]:
-    async with ServiceProcess.running(processes=1) as service, patient_session(service.base_url) as session:
+async def scene(service: ServiceProcess) -> AsyncIterator[Scene]:
+    async with patient_session(service.base_url) as session:
         driver = Driver(session, await Storefront.opened(service, session))
         await driver.upload(plain_file(f"CHECKER-{number}" for number in range(8)))
         for name, quantity in (("kept", 2), ("other", 2), ("gone", 1), ("short", 50)):

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
 
@@ -19,12 +20,6 @@ from tests.lab.key_files import fresh_keys, plain_file
 from tests.lab.service_process import ServiceProcess
 from tests.lab.storefront import Storefront
 from tests.lab.waiting import until
-
-
-@pytest.fixture(scope="module")
-async def service() -> AsyncIterator[ServiceProcess]:
-    async with ServiceProcess.running(processes=2) as running:
-        yield running
 
 
 @pytest.fixture
@@ -193,3 +188,22 @@ async def test_an_order_over_three_publishers_of_whom_one_has_nothing_left_is_re
     assert [await one.store.left(session) for one in (driver, second, empty)] == [0, 1, 0]
     assert await contradictions(service, driver) == []
     figures(accepted=orders, refused_whole=orders)
+
+
+@pytest.mark.parametrize("keys", [4_000, pytest.param(40_000, marks=[pytest.mark.full, pytest.mark.timeout(900)])])
+async def test_a_key_that_comes_in_several_files_at_once_enters_once(
+    service: ServiceProcess, driver: Driver, rng: random.Random, figures: Figures, keys: int
+) -> None:
+    texts = fresh_keys(rng, keys, prefix=f"{driver.store.handle}-files")
+    files = [plain_file(rng.sample(texts, k=keys)) for _ in range(3)]
+    sent = [*files, files[0]]
+    began = time.monotonic()
+    uploads = await asyncio.gather(*(driver.upload_until_known(file) for file in sent))
+    seconds = time.monotonic() - began
+    assert {one.outcome for one in uploads} == {Outcome.OK}
+    counts = sum((Counter(driver.reports[file.upload_id]["verdicts"]) for file in files), Counter[str]())
+    assert counts["accepted"] == keys
+    assert counts["duplicate_in_stock"] + counts["in_unfinished_upload"] == 2 * keys
+    assert await driver.store.left(driver.session) == keys
+    assert await contradictions(service, driver) == []
+    figures(files=len(sent), rows=keys * len(files), accepted=keys, seconds=round(seconds, 2))

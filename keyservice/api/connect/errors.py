@@ -1,6 +1,8 @@
 """Errors in Connect's own shape: `responseCode` and `responseMessage`, whatever went wrong."""
 
-from typing import Any, Final
+import json
+from http import HTTPStatus
+from typing import Any
 
 from aiohttp import web
 from pydantic_core import to_json
@@ -8,13 +10,6 @@ from pydantic_core import to_json
 from keyservice.api.connect.codes import AnswerCode, CancelOrderCode, CreateOrderCode
 from keyservice.api.problems import problem_response
 from keyservice.domain.errors import Forbidden, Unauthenticated
-
-_CODE_OF_STATUS: Final = {
-    400: CreateOrderCode.ORDER_MISSING,
-    408: CreateOrderCode.ORDER_MISSING,
-    413: CreateOrderCode.ORDER_MISSING,
-    415: CreateOrderCode.ORDER_MISSING,
-}
 
 
 def answer(body: dict[str, Any], *, status: int = 200) -> web.Response:
@@ -30,6 +25,7 @@ def refused(code: AnswerCode, message: str | None = None) -> dict[str, Any]:
 def error_response(request: web.Request, error: Exception) -> web.Response:
     """What the problem document says, as Connect says it: same status, same headers, no more told than there."""
     problem = problem_response(error, request)
+    assert isinstance(problem.body, bytes)
     if isinstance(error, Unauthenticated):
         is_missing = not request.headers.get("secret")
         code = CreateOrderCode.SECRET_MISSING if is_missing else CreateOrderCode.SECRET_NOT_VALID
@@ -37,8 +33,9 @@ def error_response(request: web.Request, error: Exception) -> web.Response:
     elif isinstance(error, Forbidden) and request.path.endswith("/order/cancel"):
         body = refused(CancelOrderCode.CANCEL_NOT_AUTHORISED)
     else:
-        detail = str(error) if problem.status in _CODE_OF_STATUS else None
-        body = refused(_CODE_OF_STATUS.get(problem.status, CreateOrderCode.INTERNAL_ERROR), detail)
+        is_theirs = problem.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        code = CreateOrderCode.ORDER_MISSING if is_theirs else CreateOrderCode.INTERNAL_ERROR
+        body = refused(code, json.loads(problem.body)["detail"] if is_theirs else None)
     response = answer(body, status=problem.status)
     for name in ("Retry-After", "WWW-Authenticate", "Allow"):
         if name in problem.headers:
