@@ -66,12 +66,8 @@ async def test_a_server_that_could_lose_what_it_acknowledged_is_refused(own_data
     try:
         await check_server(superuser)
         # The embedded server cannot be weakened at all, so the connection is shown settings of another server.
-        await superuser.execute(
-            "CREATE TEMP VIEW pg_settings AS SELECT name, CASE name WHEN '"
-            + name
-            + "' THEN 'off' ELSE setting END AS setting"
-            " FROM pg_catalog.pg_settings"
-        )
+        shown = f"SELECT name, CASE name WHEN '{name}' THEN 'off' ELSE setting END AS setting"
+        await superuser.execute(f"CREATE TEMP VIEW pg_settings AS {shown} FROM pg_catalog.pg_settings")
         with pytest.raises(UnsafeDatabase, match=name):
             await check_server(superuser)
     finally:

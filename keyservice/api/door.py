@@ -27,7 +27,8 @@ X_REQUEST_ID: Final = istr("X-Request-Id")
 X_CONTENT_TYPE_OPTIONS: Final = istr("X-Content-Type-Options")
 SERVER_NAME: Final = "keyservice"
 
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# UUIDs and trace ids. Anything freer would let a key that was sent as an id into the log.
+_REQUEST_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}")
 _READING_MODULES: Final = frozenset({"aiohttp.web_request", "aiohttp.multipart", "aiohttp.streams", "aiohttp.helpers"})
 _READING_ERRORS: Final = (AssertionError, RecursionError, RuntimeError, ValueError, *PAYLOAD_ERRORS)
 

@@ -112,6 +112,10 @@ def key_aad(place: KeyPlace) -> bytes:
     return _KEY_AAD.pack(4, b"key1", 24, *place)
 
 
+def notes_aad(place: KeyPlace) -> bytes:
+    return aad("notes1", key_aad(place))
+
+
 def people_aad(order_id: UUID) -> bytes:
     return aad("people1", order_id.bytes)
 

@@ -46,7 +46,10 @@ _SIGNATURES: Final = (
     (b"Rar!\x1a\x07", "a RAR archive"),
     (b"%PDF-", "a PDF document"),
 )
-_DOCUMENTS: Final = ((b"<!doctype", "an HTML page"), (b"<?xml", "an XML document"))
+_DOCUMENTS: Final = (
+    *((beginning, "an HTML page") for beginning in (b"<!doctype", b"<html", b"<head", b"<body", b"<!--")),
+    (b"<?xml", "an XML document"),
+)
 _ADVICE: Final = "save it as CSV, TSV or as text with one key a line, in UTF-8 and not compressed"
 
 

@@ -19,8 +19,8 @@ from keyservice.domain.errors import OutcomeUnknown, Overloaded
 from keyservice.postgres.connection import (
     CONNECTION_LOST,
     WORTH_REPEATING,
-    CommitUnconfirmed,
     Connection,
+    commit_believed,
     open_connection,
 )
 
@@ -34,7 +34,6 @@ log = structlog.get_logger(__name__)
 _BEGIN = "BEGIN; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '30s'; SET LOCAL enable_seqscan = off"
 _ATTEMPTS_ALONE = 5
 _RECONNECT_SECONDS_MAX = 1.0
-_COMMIT_UNCONFIRMED = "01000"
 
 
 @dataclass(slots=True)
@@ -69,7 +68,6 @@ class GroupCommit(Generic[Request, Result]):
         self._waiting: deque[_Waiting[Request, Result]] = deque()
         self._arrived = asyncio.Event()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-        self._warned = False
         self._stopping = False
         self.group_sizes: deque[int] = deque(maxlen=1_000)
 
@@ -150,7 +148,7 @@ class GroupCommit(Generic[Request, Result]):
             except WORTH_REPEATING:
                 if attempts >= _ATTEMPTS_ALONE:
                     raise
-            except (*CONNECTION_LOST, CommitUnconfirmed) as error:
+            except CONNECTION_LOST as error:
                 self._drop_connection()
                 if asyncio.get_running_loop().time() > deadline:
                     raise OutcomeUnknown("the database is away; repeat the same request") from error
@@ -159,28 +157,21 @@ class GroupCommit(Generic[Request, Result]):
 
     async def _commit_once(self, requests: Sequence[Request]) -> Sequence[Result | Exception]:
         connection = await self._connected()
-        self._warned = False
-        await connection.execute(_BEGIN)
-        try:
-            results = await self._serve(connection, requests)
-        except Exception:
-            with contextlib.suppress(*CONNECTION_LOST):
-                await connection.execute("ROLLBACK")
-            raise
-        await connection.execute("COMMIT")
-        if self._warned:
-            raise CommitUnconfirmed
+        with commit_believed(connection):
+            await connection.execute(_BEGIN)
+            try:
+                results = await self._serve(connection, requests)
+            except Exception:
+                with contextlib.suppress(*CONNECTION_LOST):
+                    await connection.execute("ROLLBACK")
+                raise
+            await connection.execute("COMMIT")
         return results
 
     async def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":
         if self._connection is None or self._connection.is_closed():
             self._connection = await open_connection(self._url, statement_cache_size=self._statement_cache_size)
-            self._connection.add_log_listener(self._on_server_message)
         return self._connection
-
-    def _on_server_message(self, _: object, message: asyncpg.PostgresLogMessage) -> None:
-        # "canceling wait for synchronous replication": the client is told COMMIT, the standby does not have it.
-        self._warned = self._warned or getattr(message, "sqlstate", None) == _COMMIT_UNCONFIRMED
 
     def _drop_connection(self) -> None:
         if self._connection is not None:

@@ -51,9 +51,8 @@ def judge(
     known: Mapping[bytes, Known],
 ) -> Judged:
     """What is known outside the file decides before what stands earlier in it, wherever a chunk ends."""
-    refused = [
-        RefusedRow(row.row_number, Verdict.MALFORMED, _reason(row), None, row.publisher_key_id) for row in malformed
-    ]
+    # Without its publisher's id: in a row that is malformed because its columns slipped, that may be the key.
+    refused = [RefusedRow(row.row_number, Verdict.MALFORMED, _reason(row), None, None) for row in malformed]
     if not known and len(set(fingerprints)) == len(rows):
         return Judged(range(len(rows)), refused)
     accepted: list[int] = []

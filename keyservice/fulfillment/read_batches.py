@@ -22,7 +22,7 @@ from keyservice.domain.errors import NotFound
 from keyservice.postgres.connection import Connection, Database
 from keyservice.postgres.statements import statement
 
-BATCHES_PAGE_MAX: Final = 200
+BATCHES_PAGE_MAX: Final = 500
 _REFUSED_ROWS_PAGE: Final = 2_000
 
 

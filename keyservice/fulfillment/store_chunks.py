@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic_core import to_json
 
 from keyservice.crypto.fingerprints import Fingerprints
-from keyservice.crypto.sealing import DataKey, seal_keys
+from keyservice.crypto.sealing import DataKey, notes_aad, seal_keys
 from keyservice.domain.batch import BatchState, UploadConflict, Verdict
 from keyservice.domain.key import KeyPlace
 from keyservice.fulfillment.judge_rows import Judged, judge_chunk
@@ -32,7 +32,7 @@ _REFUSED_COLUMNS: Final = (
 )
 _DRY_RUN_COLUMNS: Final = ("publisher_id", "batch_id", "fingerprint", "row_number")
 
-SealedKey = tuple[int, int, int, int, bytes, bytes, bytes, str | None, str | None]
+SealedKey = tuple[int, int, int, int, bytes, bytes, bytes, str | None, bytes | None]
 
 
 class SegmentEnd(NamedTuple):
@@ -233,6 +233,8 @@ def _sealed(
         row = chunk.rows[index]
         token = fingerprints.suffix(place.publisher_id, text)
         fingerprint = chunk.fingerprints[index]
-        records.append((*place, row.row_number, sealed_text, fingerprint, token, row.publisher_key_id, row.notes))
+        # Sealed like the key: in a file whose columns slipped, the notes may be one.
+        notes = None if row.notes is None else data_key.seal(row.notes.encode(), notes_aad(place))
+        records.append((*place, row.row_number, sealed_text, fingerprint, token, row.publisher_key_id, notes))
     records.sort(key=itemgetter(_FINGERPRINT))
     return records

@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import asyncpg
 
@@ -13,11 +13,16 @@ from keyservice.domain.errors import OutcomeUnknown, Overloaded
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
+_COMMIT_UNCONFIRMED: Final = "01000"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 
 
 class DatabaseAway(OutcomeUnknown):
     """The connection could not be made or broke; whoever was about to commit cannot tell whether it did."""
+
+
+class CommitUnconfirmed(DatabaseAway):
+    """The server warned that a COMMIT did not reach its synchronous standby: the outcome is unknown, not good."""
 
 
 # The server is gone, going or no longer the primary; the transaction may or may not have been committed.
@@ -53,10 +58,6 @@ WORTH_REPEATING = (
 
 class UnsafeDatabase(Exception):
     """The server or the role would break a promise; the message says which and what to change."""
-
-
-class CommitUnconfirmed(Exception):
-    """The server warned that a COMMIT did not reach its synchronous standby: the outcome is unknown, not good."""
 
 
 async def open_connection(url: str, *, statement_cache_size: int = 200) -> "asyncpg.Connection[asyncpg.Record]":
@@ -107,8 +108,35 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["PoolConnectionProxy[asyncpg.Record]"]:
         """A READ COMMITTED transaction; COMMIT runs without a time limit because its outcome must not be guessed."""
-        async with self.connection() as connection, connection.transaction():
-            yield connection
+        async with self.connection() as connection:
+            with commit_believed(connection):
+                async with connection.transaction():
+                    yield connection
+
+
+@contextmanager
+def commit_believed(connection: Connection) -> Iterator[None]:
+    """Raise CommitUnconfirmed when the server warned meanwhile, as it does when it gives up on its standby.
+
+    The client is told COMMIT, and the rows are visible, but a failover would lose them.
+    """
+    warnings: list[str] = []
+
+    def listen(_: object, message: asyncpg.PostgresLogMessage) -> None:
+        if getattr(message, "sqlstate", None) == _COMMIT_UNCONFIRMED:
+            warnings.append(_COMMIT_UNCONFIRMED)
+
+    connection.add_log_listener(listen)
+    try:
+        yield
+    finally:
+        if connection.is_closed():
+            # asyncpg removes nothing from a closed connection and then complains that something is left.
+            connection._log_listeners.clear()  # type: ignore[union-attr]
+        else:
+            connection.remove_log_listener(listen)
+    if warnings:
+        raise CommitUnconfirmed("the database could not confirm that this is safe; repeat the same request")
 
 
 async def _leave_as_it_is(_: "asyncpg.Connection[asyncpg.Record]") -> None:

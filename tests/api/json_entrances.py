@@ -31,6 +31,7 @@ class Entrance:
     """The codes of a Connect service; the others answer with problem documents."""
 
     not_an_object: Expected = 422
+    bytes_max: int = 1_048_576
 
     def raw(self, body: bytes, *headers: str, content_type: str = "Content-Type: application/json") -> bytes:
         lines = [self.credential, *([content_type] if content_type else []), *headers]
@@ -76,7 +77,7 @@ def problem_faults(answer: Answer, status: int) -> Iterator[str]:
 
 def _connect_faults(answer: Answer, expected: Expected, codes: type[AnswerCode]) -> Iterator[str]:
     body = json.loads(answer.body)
-    told = body["productStatus"] if "productStatus" in body else [body]
+    told = body.get("productStatus", [body])
     known = frozenset({100}) if isinstance(expected, int) else expected
     for one in told:
         if one.get("responseCode") not in known:
@@ -156,6 +157,7 @@ def entrances(premises: Premises) -> dict[str, Entrance]:
             bearer(premises.reseller),
             {"email": f"{PLANTED}@example.com", "size": 20, "after": None},
             200,
+            bytes_max=4_096,
         ),
     ]
     return {entrance.name: entrance for entrance in found}

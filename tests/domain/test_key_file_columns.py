@@ -118,7 +118,8 @@ def test_a_first_row_that_cannot_be_read_is_a_malformed_row_where_there_is_no_he
 def test_the_refusal_lists_the_columns_that_are_there() -> None:
     error = refusal("Schlüssel,Verkauft am,notes\nAAA,x,y\n", reader_of(CSV, ColumnMapping(key="k")))
     assert str(error) == (
-        "line 1: the column mapped to key is not in the header, which has: Schlüssel, Verkauft am, notes"
+        "line 1: the column mapped to key is not in the header, which has:"
+        " (column 1, not shown), (column 2, not shown), notes"
     )
     assert "key, code;" in str(refusal("key,notes,code\nAAA,x,y\n"))
 

@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import Field
 
 from keyservice.api.access import route
-from keyservice.api.publisher.asking import Name, StrictModel, number_in, page_size, read_model, read_query
+from keyservice.api.asking import Name, StrictModel, number_in, page_size, read_model, read_query
 from keyservice.api.publisher.documents import Document, json_answer, page, pool_document
 from keyservice.domain.caller import Caller, CallerKind, Scope
 from keyservice.domain.errors import Forbidden

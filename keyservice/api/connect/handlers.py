@@ -12,7 +12,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from keyservice.api.access import identify
+from keyservice.api.access import identify, plain_route
 from keyservice.api.connect import answers
 from keyservice.api.connect.answers import AnsweredLine, AnsweredOrder, AnsweredUnit, ProductStock
 from keyservice.api.connect.codes import (
@@ -153,7 +153,7 @@ def _route(method: str, path: str, scope: Scope, handler: Handler) -> web.RouteD
         return await handler(request, caller)
 
     guarded.scope = scope  # type: ignore[attr-defined]
-    return web.route(method, path, guarded)
+    return plain_route(method, path, guarded)
 
 
 async def _body(request: web.Request) -> object:

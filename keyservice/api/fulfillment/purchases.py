@@ -10,10 +10,11 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from keyservice.api.access import route
+from keyservice.api.asking import path_id
 from keyservice.api.connect import values
 from keyservice.api.reading import read_json
 from keyservice.domain.caller import Caller, CallerKind, Scope
-from keyservice.domain.errors import Invalid, NotFound
+from keyservice.domain.errors import Invalid
 from keyservice.domain.purchase import Purchase, PurchasedLine, PurchasedUnit
 from keyservice.fulfillment.read_purchases import PURCHASES_PAGE_MAX
 from keyservice.services import SERVICES
@@ -64,10 +65,7 @@ async def search(request: web.Request, caller: Caller) -> web.Response:
 async def read_one(request: web.Request, caller: Caller) -> web.Response:
     """One purchase with its keys: their text for the reseller who sold them, their last characters for an admin."""
     services = request.config_dict[SERVICES]
-    try:
-        order_id = UUID(request.match_info["purchase_id"])
-    except ValueError:
-        raise NotFound("there is no such order") from None
+    order_id = path_id(request, "purchase_id", thing="order")
     is_reseller = caller.kind is CallerKind.RESELLER
     purchase, _ = await services.purchases.read(order_id, caller, source="purchase history", reveal=is_reseller)
     return web.json_response(_shown(purchase, with_text=is_reseller))

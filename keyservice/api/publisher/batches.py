@@ -11,8 +11,8 @@ from uuid import UUID
 from aiohttp import web
 
 from keyservice.api.access import GuardedHandler, publisher_of, route
+from keyservice.api.asking import page_size, path_id, read_query, uuid_in
 from keyservice.api.publisher import uploads
-from keyservice.api.publisher.asking import page_size, path_id, read_query, uuid_in
 from keyservice.api.publisher.documents import (
     batch_document,
     json_answer,

@@ -7,7 +7,7 @@ from aiohttp import web
 from pydantic import Field
 
 from keyservice.api.access import publisher_of, route
-from keyservice.api.publisher.asking import (
+from keyservice.api.asking import (
     Name,
     StrictModel,
     UuidText,

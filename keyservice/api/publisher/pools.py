@@ -6,7 +6,7 @@ from aiohttp import web
 from pydantic import Field
 
 from keyservice.api.access import publisher_of, route
-from keyservice.api.publisher.asking import Name, StrictModel, page_size, path_id, read_model, read_query, uuid_in
+from keyservice.api.asking import Name, StrictModel, page_size, path_id, read_model, read_query, uuid_in
 from keyservice.api.publisher.documents import PREFIX, Document, json_answer, page, pool_document
 from keyservice.domain.caller import Caller, Scope
 from keyservice.domain.tape import Policy

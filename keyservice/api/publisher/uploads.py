@@ -1,6 +1,7 @@
 """Uploading a key file: the file itself is the body, everything else is in the query and the headers."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Final
@@ -8,7 +9,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from keyservice.api.access import GuardedHandler, publisher_of, route
-from keyservice.api.publisher.asking import (
+from keyservice.api.asking import (
     date_in,
     declared_sha256,
     idempotency_key,
@@ -41,18 +42,20 @@ class UploadPlaces:
     """How many uploads this process receives at once."""
 
     def __init__(self) -> None:
-        self._taken = 0
+        self._taken: Counter[int] = Counter()
 
     @contextmanager
-    def one(self, *, at_most: int) -> Iterator[None]:
-        """Raises Overloaded when all are taken."""
-        if self._taken >= at_most:
+    def one(self, publisher_id: int, *, at_most: int) -> Iterator[None]:
+        """Raises Overloaded when all are taken, or half of them by this publisher: nobody keeps the others out."""
+        own_at_most = max(1, at_most // 2)
+        if self._taken.total() >= at_most or self._taken[publisher_id] >= own_at_most:
             raise Overloaded("this process receives as many uploads as it may; try again when one is done")
-        self._taken += 1
+        self._taken[publisher_id] += 1
         try:
             yield
         finally:
-            self._taken -= 1
+            self._taken[publisher_id] -= 1
+            self._taken += Counter()  # drops who has none
 
 
 def routes() -> list[web.RouteDef]:
@@ -65,7 +68,7 @@ def _receiver(places: UploadPlaces) -> GuardedHandler:
         services = request.config_dict[SERVICES]
         publisher_id = await publisher_of(request, caller)
         upload = _announced(request, services, caller, publisher_id)
-        with places.one(at_most=services.settings.uploads_at_once):
+        with places.one(publisher_id, at_most=services.settings.uploads_at_once):
             idle_seconds = services.settings.upload_idle_seconds
             async with aclosing(body_pieces(request, idle_seconds=idle_seconds)) as pieces:
                 received = await receive_batch(
@@ -125,6 +128,9 @@ def _broken_off() -> BodyRefused:
 
 def _announced(request: web.Request, services: Services, caller: Caller, publisher_id: int) -> Upload:
     query = read_query(request, _QUERY)
+    if hdrs.CONTENT_RANGE in request.headers:
+        # RFC 9110, section 14.5: a part of a file must not be taken for the whole of it.
+        raise BodyRefused("send the whole file; what was stored of it before is passed over", status=400, closes=True)
     declared_bytes = request.content_length
     if declared_bytes is not None and declared_bytes > services.settings.upload_bytes_max:
         raise BodyRefused(
