@@ -122,7 +122,7 @@ async def test_a_service_with_too_many_uploads_is_asked_again(
 ) -> None:
     file = key_file(tmp_path, new_keys(500))
     go_on = asyncio.Event()
-    at_most = shop.services.settings.uploads_at_once
+    at_most = shop.services.settings.uploads_at_once // 2  # what one publisher may take
 
     async def all_wait() -> bool:
         return waiting == at_most
