@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     upload_rows_max: int = Field(2_000_000, ge=1)
     upload_chunk_rows: int = Field(2_000, ge=1, le=20_000)
     upload_idle_seconds: Seconds = 30
-    uploads_at_once: int = Field(4, ge=1, le=64, description="in each process")
+    uploads_at_once: int = Field(4, ge=1, le=64, description="in each process; half of them for one publisher")
     upload_resume_hours: float = Field(24, gt=0, le=720, description="then an unfinished upload is discarded")
     expiry_dates_max: int = Field(1_000, ge=1, le=100_000)
 
