@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,8 @@ class Spread:
         return cls(median(values), min(values), max(values))
 
     def shown(self, style: str = ".2f") -> str:
+        if self.least == self.most:
+            return f"{self.median:{style}}"
         return f"{self.median:{style}} ({self.least:{style}}-{self.most:{style}})"
 
 
@@ -66,7 +67,7 @@ def ratio(cells: Sequence[Cell], over: str, under: str, *, setting: str, goal: f
     return Ratio(f"{over} / {under}", setting, Spread.of([upper[number] / lower[number] for number in lower]), goal)
 
 
-def spread_of(cells: Sequence[Cell], value: Callable[[Cell], Any]) -> Spread | None:
+def spread_of(cells: Sequence[Cell], value: Callable[[Cell], float | None]) -> Spread | None:
     """None where it was not measured."""
     values = [found for cell in cells if (found := value(cell)) is not None]
     return Spread.of(values) if values else None

@@ -1,10 +1,10 @@
 """What is printed and written."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -63,21 +63,30 @@ def _ratios(measured: Iterable[Measured]) -> Table:
 
 
 def _cells(measured: Measured) -> Table:
-    table = Table(title=measured.title, title_justify="left")
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in measured.cells:
         groups.setdefault((cell.setting, cell.subject), []).append(cell)
-    for name in ("setting", "subject", "per second", "p50 ms", "p99 ms", "others' CPU"):
-        table.add_column(name, justify="left" if name in ("setting", "subject") else "right")
+    has_times = any(cell.p50_ms is not None for cell in measured.cells)
+    columns = [column for column in _COLUMNS if has_times or not column.is_time]
+    table = Table("setting", "subject", title=measured.title, title_justify="left")
+    for column in columns:
+        table.add_column(column.name, justify="right")
     for (setting, subject), cells in groups.items():
-        p50, p99 = spread_of(cells, lambda cell: cell.p50_ms), spread_of(cells, lambda cell: cell.p99_ms)
-        rate, foreign = spread_of(cells, lambda cell: cell.per_second), spread_of(cells, lambda cell: cell.foreign)
-        table.add_row(
-            setting,
-            subject,
-            "" if rate is None else rate.shown(",.0f"),
-            "" if p50 is None else p50.shown(".1f"),
-            "" if p99 is None else p99.shown(".1f"),
-            "" if foreign is None else foreign.shown(".0%"),
-        )
+        spreads = [(spread_of(cells, column.value), column.style) for column in columns]
+        table.add_row(setting, subject, *("" if spread is None else spread.shown(style) for spread, style in spreads))
     return table
+
+
+class _Column(NamedTuple):
+    name: str
+    value: Callable[[Cell], float | None]
+    style: str
+    is_time: bool = False
+
+
+_COLUMNS: Final = (
+    _Column("per second", lambda cell: cell.per_second, ",.0f"),
+    _Column("p50 ms", lambda cell: cell.p50_ms, ".1f", is_time=True),
+    _Column("p99 ms", lambda cell: cell.p99_ms, ".1f", is_time=True),
+    _Column("others' CPU", lambda cell: cell.foreign, ".0%"),
+)
