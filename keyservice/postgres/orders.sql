@@ -76,12 +76,3 @@ SELECT order_id, order_number, caller_id, partner_order_number, status, currency
  WHERE shopper_ref = $1 AND ($2::integer IS NULL OR caller_id = $2) AND ($3::timestamptz IS NULL OR (created_at, order_id) < ($3, $4))
  ORDER BY created_at DESC, order_id DESC
  LIMIT $5;
-
--- order_by_number --
-SELECT order_id FROM orders WHERE order_number = $1;
-
--- events_of_order --
-SELECT event_id, line_item_data_id, caller_id, name, status, source, message, metadata, created_at
-  FROM order_events
- WHERE order_id = $1
- ORDER BY created_at, event_id;

@@ -68,28 +68,11 @@ SELECT c.claim_id, c.segment_id, c.position, c.unit_id, c.state, c.disclosed_at,
   FROM claims c
  WHERE c.publisher_id = $1 AND c.claim_id = ANY($2::uuid[]);
 
--- lock_claims --
--- In a fixed order, behind the pool's lock.
-SELECT c.claim_id, c.segment_id, c.position, c.state, c.disclosed_at
-  FROM claims c
- WHERE c.publisher_id = $1 AND c.claim_id = ANY($2::uuid[])
- ORDER BY c.claim_id
-   FOR NO KEY UPDATE;
-
 -- end_claim --
 UPDATE claims SET state = $3, ended_at = $4, end_reason = $5 WHERE publisher_id = $1 AND claim_id = $2;
 
--- disclose_claims --
-UPDATE claims SET disclosed_at = $3
- WHERE publisher_id = $1 AND claim_id = ANY($2::uuid[]) AND disclosed_at IS NULL;
-
 -- pools_of_segments --
 SELECT segment_id, pool_id FROM segments WHERE publisher_id = $1 AND segment_id = ANY($2::bigint[]);
-
--- segments_by_id --
-SELECT pool_id, segment_id, state, expires_on, loaded, next_position, returned_count
-  FROM segments
- WHERE publisher_id = $1 AND segment_id = ANY($2::bigint[]);
 
 -- stock_of_pools --
 -- Exact and cheap: arithmetic over the segments that are for sale, never a count of keys.
