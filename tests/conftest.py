@@ -41,7 +41,7 @@ def keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
 
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings(data_directory=Path(tmp_path_factory.mktemp("data")), catalogue_seconds=0)
+    return Settings(data_directory=Path(tmp_path_factory.mktemp("data")), catalogue_seconds=0, webhooks_max=1_000)
 
 
 @pytest.fixture(scope="module")

@@ -4,28 +4,25 @@ import asyncio
 import re
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Final
 
 import pytest
-from annotated_types import Ge, Gt, Le
 from pydantic.fields import FieldInfo
 
 from keyservice.settings import PREFIX, Settings
-from tests.cli.command import clean_environment, start_keyservice
+from tests.cli.command import start_keyservice
 from tests.cli.running_demo import TITLES, exported_by, passable
 from tests.lab.service_process import ServiceProcess
+from tests.printed_commands import SECONDS, bash, blocks_of, numbered
+from tests.printed_settings import DATA_DIRECTORY_OF_ROOT, bounds_of, choices_of, number
 
 REPOSITORY: Final = Path(__file__).parents[1]
 README: Final = (REPOSITORY / "README.md").read_text()
-BLOCKS: Final = [
-    (found[1], found[2]) for found in re.finditer(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-]
-SECONDS: Final = 120.0
+BLOCKS: Final = blocks_of(README)
 # It depends on the account.
-_DEFAULTS: Final = {"data_directory": "`/var/lib/keyservice` for root, else `~/.local/share/keyservice`"}
+_DEFAULTS: Final = {"data_directory": f"`{DATA_DIRECTORY_OF_ROOT}` for root, else `~/.local/share/keyservice`"}
 
 
 @pytest.fixture
@@ -68,10 +65,11 @@ async def test_the_commands_of_every_audience_work_as_printed(tmp_path: Path) ->
     starting, *others = blocks
     assert "keyservice serve" in starting
     assert sum("curl" in block for block in others) >= 4
-    async with ServiceProcess.running(processes=1) as service:
-        script = "".join(f"echo '--- block {number}' >&2\n{block}\n" for number, block in enumerate(others, start=2))
+    # The publisher that the page connects to lives on this machine.
+    running = ServiceProcess.running(processes=1, egress_networks="127.0.0.0/8", egress_ports="", egress_plain_http=1)
+    async with running as service:
         environment = {"URL": service.base_url, "KEYSERVICE_DATA_DIRECTORY": str(service.data)}
-        status, output, told = await _bash(script, tmp_path, environment)
+        status, output, told = await bash(numbered(others, first=2), tmp_path, environment)
     assert status == 0, f"{told}\n{output}"
     _expect_sold_and_revoked(output)
 
@@ -82,7 +80,7 @@ async def test_the_demo_leaves_a_service_on_which_the_examples_work(tmp_path: Pa
     blocks = re.findall(r"^```sh\n(.*?)^```$", for_everyone, re.MULTILINE | re.DOTALL)
     process = await start_keyservice("demo", TMPDIR=str(passable_directory))
     told = await exported_by(process)
-    status, output, errors = await _bash("".join(blocks), tmp_path, told)
+    status, output, errors = await bash("".join(blocks), tmp_path, told)
     process.send_signal(signal.SIGINT)
     async with asyncio.timeout(SECONDS):
         await process.communicate()
@@ -97,27 +95,8 @@ def _expect_sold_and_revoked(output: str) -> None:
     assert '"state":"revoked"' in output.replace(" ", "")
 
 
-async def _bash(script: str, directory: Path, environment: dict[str, str]) -> tuple[int | None, str, str]:
-    own = clean_environment(**environment)
-    process = await asyncio.create_subprocess_exec(
-        *("bash", "-euo", "pipefail", "-c", script),
-        cwd=directory,
-        env={**own, "PATH": f"{Path(sys.executable).parent}:{own['PATH']}"},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(SECONDS):
-        output, errors = await process.communicate()
-    return process.returncode, output.decode(), errors.decode()
-
-
 def _row(name: str, field: FieldInfo) -> str:
-    bounds = [f"from {_number(bound.ge)}" for bound in field.metadata if isinstance(bound, Ge)]
-    bounds += [f"above {_number(bound.gt)}" for bound in field.metadata if isinstance(bound, Gt)]
-    bounds += [f"to {_number(bound.le)}" for bound in field.metadata if isinstance(bound, Le)]
-    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    allowed = " ".join(bounds) or ", ".join(f"`{choice}`" for choice in choices)
+    allowed = bounds_of(field) or ", ".join(f"`{choice}`" for choice in choices_of(field))
     cells = (f"`{PREFIX}{name.upper()}`", _default(name, field), allowed, field.description or "")
     return "| " + " | ".join(cells) + " |"
 
@@ -128,12 +107,7 @@ def _default(name: str, field: FieldInfo) -> str:
     default = field.get_default()
     if default is None:
         return "none"
-    return f"`{default}`" if isinstance(default, str) else _number(default)
-
-
-def _number(value: Any) -> str:
-    """Without separators, as it is written into a setting."""
-    return f"{value:.12g}"
+    return f"`{default}`" if isinstance(default, str) else number(default)
 
 
 def _mapped() -> Iterator[str]:

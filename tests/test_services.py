@@ -8,8 +8,9 @@ import asyncpg
 import pytest
 
 from keyservice.crypto.keyring import Keyring, WrongKeyring
-from keyservice.postgres.connection import UnsafeDatabase, check_server
+from keyservice.postgres.connection import UnsafeDatabase
 from keyservice.postgres.schema_version import SchemaOutdated
+from keyservice.postgres.start_checks import check_server
 from keyservice.services import check_database
 from tests.lab.cluster import DatabaseUrls, fresh_database
 

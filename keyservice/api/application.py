@@ -5,25 +5,65 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from keyservice.api import health
-from keyservice.api.admin import publishers
+from keyservice.api import health, webhooks
+from keyservice.api.admin import callers, publishers
+from keyservice.api.admin import key_search as admin_key_search
 from keyservice.api.connect import errors, handlers
 from keyservice.api.connect.validation import read_order
-from keyservice.api.fulfillment import purchases
+from keyservice.api.documentation import page
+from keyservice.api.fulfillment import claims, purchases
+from keyservice.api.fulfillment import key_search as pipeline_key_search
+from keyservice.api.iam import errors as iam_errors
+from keyservice.api.iam import tokens
+from keyservice.api.license_keys_provider import imports, packages
+from keyservice.api.license_manager import licenses
 from keyservice.api.problems import ERROR_BRIDGE
-from keyservice.api.publisher import batches, catalogue, pools
+from keyservice.api.publisher import (
+    batches,
+    catalogue,
+    connectors,
+    key_requests,
+    key_search,
+    pools,
+    revocations,
+    statements,
+)
+from keyservice.api.publisher.uploads import UPLOAD_PLACES, UploadPlaces
 from keyservice.api.server import ConnectionLimits, ServiceRunner, serve_on
 from keyservice.services import SERVICES, Services
 
 
 def build_application(services: Services) -> web.Application:
-    """One sub-application per audience. Connect answers errors in its own shape, the others with problem documents."""
+    """One sub-application per audience. Connect and OAuth2 have errors of their own shape; the others are problem documents."""
     application = web.Application()
     application[SERVICES] = services
-    application.add_routes(health.routes())
-    application.add_subapp("/publisher", _audience([*pools.routes(), *batches.routes(), *catalogue.routes()]))
-    application.add_subapp("/admin", _audience(publishers.routes()))
-    application.add_subapp("/fulfillment", _audience(purchases.routes()))
+    application[UPLOAD_PLACES] = UploadPlaces()
+    application.add_routes([*health.routes(), *page.routes()])
+    for_publishers = [
+        *pools.routes(),
+        *batches.routes(),
+        *catalogue.routes(),
+        *revocations.routes(),
+        *connectors.routes(),
+        *key_requests.routes(),
+        *webhooks.publisher_routes(),
+        *key_search.routes(),
+        *statements.routes(),
+    ]
+    application.add_subapp("/publisher", _audience(for_publishers))
+    application.add_subapp("/admin", _audience([*publishers.routes(), *callers.routes(), *admin_key_search.routes()]))
+    for_pipelines = [
+        *claims.routes(),
+        *purchases.routes(),
+        *pipeline_key_search.routes(),
+        *webhooks.seller_routes(),
+    ]
+    application.add_subapp("/fulfillment", _audience(for_pipelines))
+    application.add_subapp("/license-keys-provider", _audience([*packages.routes(), *imports.routes()]))
+    application.add_subapp("/license-manager", _audience(licenses.routes()))
+    iam = _audience(tokens.routes())
+    iam[ERROR_BRIDGE] = iam_errors.error_response
+    application.add_subapp("/iam", iam)
     connect = _audience(handlers.routes())
     connect[ERROR_BRIDGE] = errors.error_response
     application.add_subapp("/connect", connect)

@@ -15,6 +15,7 @@ import uuid_utils
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from multidict import istr
 
+from keyservice.api.limit_headers import add_limit_headers
 from keyservice.api.problems import ERROR_BRIDGE, Unexpected, is_unexpected, problem_response
 from keyservice.api.reading import PAYLOAD_ERRORS, RequestRefused
 from keyservice.domain.errors import KeyserviceError
@@ -93,9 +94,10 @@ class Door:
         )
 
 
-async def prepare_headers(_request: web.Request, response: web.StreamResponse) -> None:
+async def prepare_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal for `on_response_prepare`: it also reaches answers that are streamed."""
     add_headers(response)
+    add_limit_headers(request, response)
 
 
 def add_headers(response: web.StreamResponse) -> None:

@@ -8,10 +8,12 @@ from typing import Any, Final, get_args
 
 from aiohttp import hdrs, web
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails, to_json
+from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ErrorType
 
+from keyservice.api import problem_document
 from keyservice.api.reading import RequestRefused
+from keyservice.domain.connector import ConnectorRefused, TemplateFailed
 from keyservice.domain.errors import (
     Conflict,
     Forbidden,
@@ -24,6 +26,7 @@ from keyservice.domain.errors import (
     ReferenceReused,
     Sealed,
     Tampered,
+    TooManyRequests,
     Unauthenticated,
 )
 from keyservice.logs import REQUEST_ID
@@ -65,6 +68,9 @@ PROBLEMS: Final[Mapping[type[KeyserviceError], Problem]] = {
         401, "A valid credential is needed", headers={hdrs.WWW_AUTHENTICATE: 'Bearer realm="keyservice"'}
     ),
     Forbidden: Problem(403, "The credential does not cover this"),
+    TooManyRequests: Problem(429, "Too many requests for now", may_retry=True),
+    ConnectorRefused: Problem(422, "The connector's document cannot be used"),
+    TemplateFailed: Problem(422, "A template of the connector does not come to a request"),
     OutOfStock: Problem(409, "Not enough keys are left"),
     ReferenceReused: Problem(422, "The same reference came with another body"),
     Overloaded: Problem(
@@ -174,15 +180,18 @@ def _of_validation(error: ValidationError) -> web.Response:
 
 
 def _respond(status: int, code: str, title: str, detail: str, members: Mapping[str, object]) -> web.Response:
-    body = {
-        "type": URN + code,
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "instance": REQUEST_ID.get(),
-        **members,
-    }
-    return web.Response(status=status, body=to_json(body, fallback=lambda _: None), content_type=CONTENT_TYPE)
+    problem = problem_document.Problem.model_validate(
+        {
+            "type": URN + code,
+            "title": title,
+            "status": status,
+            "detail": detail,
+            "instance": REQUEST_ID.get(),
+            **members,
+        }
+    )
+    body = problem.model_dump_json(exclude_unset=True, fallback=lambda _: None)
+    return web.Response(status=status, body=body.encode(), content_type=CONTENT_TYPE)
 
 
 def _pointer(parts: list[str]) -> str:

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final, TextIO
+from typing import Annotated, Any, Final, TextIO
 
 import stamina.instrumentation
 import typer
@@ -25,12 +25,14 @@ from rich.text import Text
 from keyservice.cli.demo_disk import search_files
 from keyservice.cli.demo_files import order_body
 from keyservice.cli.demo_people import PUBLISHER_HANDLE, Cast, new_person, telephone, uploads_of
+from keyservice.cli.demo_real_time import keys_are_asked_for
 from keyservice.cli.demo_screen import Screen, StepFailed, facts_table
 from keyservice.cli.demo_story import PRODUCT_REF, Sale, keys_are_sold, keys_come_in, keys_end
 from keyservice.cli.launcher import on_stop_signals, running_workers, wait_for_stop
 from keyservice.cli.start import bring_up_to_date, first_or_known_keyring, running_database
 from keyservice.domain.caller import CallerKind
 from keyservice.logs import configure_logs
+from keyservice.sandbox.publisher import running_publisher
 from keyservice.settings import Settings
 
 _STOPPED: Final = 128 + signal.SIGINT
@@ -86,6 +88,7 @@ async def _demonstrate(screen: Screen, directory: Path, *, port: int, stays: boo
             cast = await _invite(screen, stack, house, directory)
             sale = await keys_are_sold(screen, cast, await keys_come_in(screen, cast))
             await keys_end(screen, cast, sale)
+            await keys_are_asked_for(screen, cast, await stack.enter_async_context(running_publisher()))
             await _search_disk(screen, house, directory, sale)
         seconds = time.perf_counter() - started
         screen.line(Text(f"All {screen.steps_told} steps held, in {seconds:.1f} s.", style="bold green"))
@@ -109,16 +112,17 @@ async def _open_house(screen: Screen, stack: AsyncExitStack, directory: Path, po
 async def _invite(screen: Screen, stack: AsyncExitStack, house: _House, directory: Path) -> Cast:
     session = await stack.enter_async_context(telephone())
     place = {"database_url": house.database_url, "url": house.url}
-    title = "An admin lets a publisher and a reseller in"
+    title = "An admin lets a publisher, a reseller and an order pipeline in"
     with screen.step(title, "Each gets a token that is shown once and stored as a hash.") as step:
         admin = await new_person(CallerKind.ADMIN, session=session, **place)
         made = await admin.post("/admin/publishers", {"handle": PUBLISHER_HANDLE, "name": "Lighthouse Software"})
         step.equal(f"the publisher is {PUBLISHER_HANDLE}", made.status, 201)
         publisher = await new_person(CallerKind.PUBLISHER, session=session, publisher=PUBLISHER_HANDLE, **place)
         reseller = await new_person(CallerKind.RESELLER, session=session, **place)
+        pipeline = await new_person(CallerKind.PIPELINE, session=session, **place)
         refused = await replace(admin, is_reseller=True).post("/connect/stock", {"productRefs": [str(PRODUCT_REF)]})
         step.equal("a token opens its own doors only: the admin is no reseller", refused.status, 403)
-    return Cast(admin, publisher, reseller, uploads_of(publisher), directory)
+    return Cast(admin, publisher, reseller, pipeline, uploads_of(publisher), directory)
 
 
 async def _search_disk(screen: Screen, house: _House, directory: Path, sale: Sale) -> None:
@@ -146,6 +150,7 @@ def _show_the_way(screen: Screen, house: _House, cast: Cast, directory: Path) ->
     screen.line(f"export ADMIN={cast.admin.token}")
     screen.line(f"export PUBLISHER={cast.publisher.token}")
     screen.line(f"export SECRET={cast.reseller.token}")
+    screen.line(f"export PIPELINE={cast.pipeline.token}")
     screen.line("\nBuy a key:\n")
     screen.line(
         f'curl -s "$URL/connect/order/new" -H "secret: $SECRET" -H "Content-Type: application/json" -d @{order}'
@@ -165,7 +170,9 @@ def _settings(data_directory: Path, port: int) -> Settings:
         name: field.get_default(call_default_factory=True, validated_data={})
         for name, field in Settings.model_fields.items()
     }
-    return Settings(**{**defaults, "data_directory": data_directory, "port": port})
+    # The publisher of the last act lives on this machine.
+    neighbour: dict[str, Any] = {"egress_networks": "127.0.0.0/8", "egress_ports": "", "egress_plain_http": True}
+    return Settings(**{**defaults, **neighbour, "data_directory": data_directory, "port": port})
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from typing import Any, Final
 from uuid import UUID
 
 import aiohttp
-import asyncpg
 
 from keyservice.cli.publisher_client import PublisherClient
 from keyservice.domain.caller import CallerKind
 from keyservice.fulfillment.manage_callers import add_caller
+from keyservice.postgres.connection import pipeline_transaction
 
 PUBLISHER_HANDLE: Final = "lighthouse-software"
 
@@ -43,6 +43,9 @@ class Person:
     async def put(self, path: str, body: Any) -> Answer:
         return await self._ask("PUT", path, body)
 
+    async def patch(self, path: str, body: Any) -> Answer:
+        return await self._ask("PATCH", path, body)
+
     async def _ask(self, method: str, path: str, body: Any) -> Answer:
         # Connect's clients send their token as the header `secret`, everything else takes it as a bearer token.
         headers = {"Authorization": f"Bearer {self.token}"}
@@ -59,6 +62,7 @@ class Cast:
     admin: Person
     publisher: Person
     reseller: Person
+    pipeline: Person
     uploads: PublisherClient
     directory: Path
 
@@ -78,11 +82,8 @@ async def new_person(
     kind: CallerKind, *, database_url: str, url: str, session: aiohttp.ClientSession, publisher: str | None = None
 ) -> Person:
     """Someone with a new token, made as `keyservice callers add` makes it."""
-    connection = await asyncpg.connect(database_url)
-    try:
+    async with pipeline_transaction(database_url) as connection:
         token = await add_caller(connection, kind=kind, name=f"demo {kind}", publisher=publisher)
-    finally:
-        await connection.close()
     return Person(url, token, session, is_reseller=kind is CallerKind.RESELLER)
 
 

@@ -1,5 +1,6 @@
 """The story of the demo, in three acts: the keys come in, they are sold, they come to their end. Every step is checked."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,11 +20,14 @@ from keyservice.fulfillment.ids import new_id
 PRODUCT_REF: Final = 158_340
 BOUGHT: Final = 3
 FRESH_KEYS: Final = 100
+WAITING: Final = 3
 ORDER_FILE: Final = "order.json"
 
 _ORDER: Final = "WEB-1001"
 _TOO_BIG: Final = "WEB-1002"
 _CLEARANCE: Final = "WEB-1003"
+_CLAIM: Final = "PLATFORM-1"
+_SERVED_SECONDS: Final = 30.0
 _OUT_OF_STOCK: Final = 1044
 _ALREADY_CREATED: Final = 1010
 _NOT_FOUND: Final = 1010
@@ -151,6 +155,12 @@ async def keys_end(screen: Screen, cast: Cast, sale: Sale) -> None:
 
 
 async def _restock(screen: Screen, cast: Cast, shelf: Shelf) -> None:
+    title = f"A platform claims {WAITING} keys that are not there, and may wait"
+    with screen.step(title, "It keeps its own orders and claims keys by a reference.") as step:
+        lines = [{"product_ref": PRODUCT_REF, "quantity": WAITING}]
+        claim = {"reference": _CLAIM, "lines": lines, "wait": True}
+        waiting = await cast.pipeline.post("/fulfillment/claims", claim)
+        step.equal("the claim waits", (waiting.status, waiting.body["status"]), (201, "PENDING"))
     with screen.step("A new batch, as plain text", "One key a line is enough.") as step:
         path = cast.directory / "more-keys.txt"
         write_plain_file(path, count=FRESH_KEYS)
@@ -159,8 +169,24 @@ async def _restock(screen: Screen, cast: Cast, shelf: Shelf) -> None:
             file, shelf.pool_id, {"format": "txt"}, batch_id=new_id(), listener=Listener()
         )
         step.equal("every key is accepted", report.verdicts, _all({Verdict.ACCEPTED: FRESH_KEYS}))
-        await _expect_level(step, cast, shelf, 0, FRESH_KEYS)
+    with screen.step("Who waited is served first", "By itself, in order of payment, before new orders.") as step:
+        served = await _until_served(cast)
+        step.equal("the claim is complete", served["status"], "COMPLETED")
+        keys = {unit["key"]["text"] for line in served["lines"] for unit in line["units"]}
+        step.equal("with a key for each unit", len(keys), WAITING)
+        await _expect_level(step, cast, shelf, FRESH_KEYS, FRESH_KEYS - WAITING)
         await _expect_stock(step, cast, _ENOUGH)
+
+
+async def _until_served(cast: Cast) -> Any:
+    """The claim once no unit of it waits any more, or as it is when that takes too long."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _SERVED_SECONDS
+    while True:
+        claim = (await cast.pipeline.get(f"/fulfillment/claims/{_CLAIM}")).body
+        if claim["status"] not in ("PENDING", "PARTIAL_COMPLETED") or loop.time() > deadline:
+            return claim
+        await asyncio.sleep(0.05)
 
 
 async def _open_pool(step: Step, cast: Cast) -> UUID:

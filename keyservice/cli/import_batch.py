@@ -28,13 +28,19 @@ class NotAccepted(KeyserviceError):
 
 
 def import_batch(
-    file: Annotated[Path, typer.Argument(help="CSV, TSV, or text with one key a line; UTF-8")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV, TSV, XLSX, JSON Lines, text with a key a line (.gz too), or a ZIP of key files")
+    ],
     pool: Annotated[str, typer.Option(help="the pool's id or its name")],
     token: Annotated[str, typer.Option(envvar="KEYSERVICE_TOKEN", help="a publisher's or an admin's token")],
     url: Annotated[str, typer.Option(envvar="KEYSERVICE_URL")] = "http://127.0.0.1:8080",
     publisher: Annotated[str | None, typer.Option(help="for admins: the publisher's handle")] = None,
     file_format: Annotated[KeyFileFormat | None, typer.Option("--format", help="default: by the file's name")] = None,
     key_column: Annotated[str | None, typer.Option(help="name or number, from 1; default: by a usual name")] = None,
+    part_columns: Annotated[
+        str | None, typer.Option(help="columns that are one key together, such as 'Serial,Activation code'")
+    ] = None,
+    sheet: Annotated[str | None, typer.Option(help="of a workbook, by name or number; default: the only one")] = None,
     expires_column: Annotated[str | None, typer.Option(help="column with the expiry date, YYYY-MM-DD")] = None,
     id_column: Annotated[str | None, typer.Option(help="column with the publisher's own id of the key")] = None,
     notes_column: Annotated[str | None, typer.Option(help="column with notes")] = None,
@@ -43,6 +49,7 @@ def import_batch(
     expires_on: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="for keys without a date of their own")
     ] = None,
+    priority: Annotated[int, typer.Option(help="in a pool of that policy, a higher one is sold first")] = 0,
     hold: Annotated[bool, typer.Option("--hold", help="store the keys without putting them on sale")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only report what would become of each row")] = False,
     resume: Annotated[UUID | None, typer.Option(help="the import that was broken off, to go on with it")] = None,
@@ -53,12 +60,15 @@ def import_batch(
     query = {
         "format": file_format,
         "key_column": key_column,
+        "part_columns": part_columns,
+        "sheet": sheet,
         "expires_column": expires_column,
         "id_column": id_column,
         "notes_column": notes_column,
         "header": None if header is None else "present" if header else "absent",
         "delimiter": delimiter,
         "expires_on": None if expires_on is None else f"{expires_on:%Y-%m-%d}",
+        "priority": str(priority) if priority else None,
         "hold": "true" if hold else None,
         "dry_run": "true" if dry_run else None,
         "file_name": file.name,
@@ -121,8 +131,8 @@ def _told_how_to_resume(console: Console, batch_id: UUID) -> Iterator[None]:
 async def _save_refused_rows(client: PublisherClient, report: Report, path: Path) -> None:
     try:
         await client.save_refused_rows(report.batch_id, path)
-    except OSError as error:
-        raise Invalid(f"{path} cannot be written: {error.strerror}; the upload itself is {report.state}") from error
+    except Invalid as error:
+        raise Invalid(f"{error}; the upload itself is {report.state}") from error
 
 
 def demand_accepted(report: Report) -> None:

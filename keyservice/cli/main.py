@@ -5,14 +5,9 @@ import sys
 
 import structlog
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from keyservice.cli import callers, demo, import_batch, secrets, serve
-from keyservice.cli.launcher import PortTaken, WorkerNotStarted
-from keyservice.domain.errors import KeyserviceError
-from keyservice.postgres.connection import UnsafeDatabase
-from keyservice.settings import SettingsRefused
+from keyservice.cli import callers, demo, import_batch, sandbox_publisher, secrets, serve, statements, withdraw_keys
+from keyservice.cli.refusals import REFUSALS, tell
 
 app = typer.Typer(
     name="keyservice",
@@ -23,20 +18,19 @@ app = typer.Typer(
 app.command(name="serve")(serve.serve)
 app.command(name="migrate")(serve.migrate_database)
 app.command(name="demo")(demo.demo)
+app.command(name="sandbox-publisher")(sandbox_publisher.sandbox_publisher)
 app.command(name="import-batch")(import_batch.import_batch)
+app.command(name="withdraw-keys")(withdraw_keys.withdraw_keys)
 app.add_typer(callers.app, name="callers")
 app.add_typer(secrets.app, name="secrets")
-
-_REFUSALS = (KeyserviceError, UnsafeDatabase, SettingsRefused, PortTaken, WorkerNotStarted)
+app.add_typer(statements.app, name="statements")
 
 
 def main() -> None:
-    """Run a command; what it refuses is told in one line, with exit status 1."""
+    """Run a command; what it refuses is told in one line."""
     # Until `serve` sets its own logs up: a short command's output is its own.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     try:
         app()
-    except _REFUSALS as refusal:
-        told = Text.assemble(("refused:", "bold red"), f" {refusal}")
-        Console(stderr=True).print(told, soft_wrap=True, highlight=False)
-        sys.exit(1)
+    except REFUSALS as refusal:
+        sys.exit(tell(refusal))

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from keyservice.cli.import_report import FileToSend, Listener, Report
 from keyservice.domain.errors import Invalid, KeyserviceError, NotFound
+from keyservice.domain.withdrawal import NamedBy, Outcome
 
 _POLL_SECONDS: Final = 0.25
 _ANSWER_SECONDS: Final = 30.0
@@ -60,9 +61,11 @@ class RequestFailed(KeyserviceError):
     code = "request-failed"
 
     def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
-        places = [str(error["pointer"]).removeprefix("#/") for error in problem.get("errors", ())]
-        place = f"{places[0]}: " if places else ""
-        super().__init__(place + str(problem.get("detail") or f"the service answered {status} without a reason"))
+        # What is wrong with a member says more than that some are wrong.
+        first: Mapping[str, Any] = next(iter(problem.get("errors", ())), {})
+        place = str(first.get("pointer", "")).removeprefix("#").removeprefix("/")
+        detail = first.get("detail") or problem.get("detail") or f"the service answered {status} without a reason"
+        super().__init__(f"{place}: {detail}" if place else str(detail))
         self.status = status
         self.kind = str(problem.get("type", "")).rpartition(":")[2]
         self.reason = problem.get("reason")
@@ -83,7 +86,23 @@ class _Pools(BaseModel):
     after: str | None
 
 
+class WithdrawnEntry(BaseModel):
+    """What became of one of the keys that were named."""
+
+    named_by: NamedBy
+    index: int
+    outcome: Outcome
+
+
+class WithdrawalAnswer(BaseModel):
+    """What became of all of them."""
+
+    entries: list[WithdrawnEntry]
+
+
 _USUAL: Final = Patience()
+# A large file may take its time, as long as something of it comes.
+_SAVE_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=300)
 _UPLOAD_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
 
 
@@ -128,16 +147,8 @@ class PublisherClient:
         Raises RequestFailed, and ServiceUnreachable when the connection broke too often.
         """
         patience = self._patience
-        attempts = stamina.retry_context(
-            on=_may_go_on,
-            attempts=patience.attempts,
-            timeout=None,
-            wait_initial=patience.wait_seconds,
-            wait_jitter=patience.wait_seconds,
-            wait_max=patience.wait_seconds_max,
-        )
         try:
-            async for attempt in attempts:
+            async for attempt in self._attempts():
                 with attempt:
                     # The answer alone may have been lost: then nothing has to be sent again.
                     if attempt.num > 1 and (ended := await self._ended(batch_id)) is not None:
@@ -150,23 +161,67 @@ class PublisherClient:
             ) from error
         raise AssertionError("an attempt returns or raises")
 
+    async def withdraw(
+        self, pool_id: UUID, *, keys: Sequence[str], publisher_key_ids: Sequence[str], reason: str
+    ) -> WithdrawalAnswer:
+        """Name up to 1,000 keys. Sent again when the connection breaks: what is withdrawn already stays so."""
+        body = {"keys": keys, "publisher_key_ids": publisher_key_ids, "reason": reason}
+        async for attempt in self._attempts():
+            with attempt:
+                async with self._session.post(
+                    self._url(f"pools/{pool_id}/withdrawals"),
+                    params=self._query,
+                    headers=self._headers,
+                    json=body,
+                    allow_redirects=False,
+                ) as response:
+                    return await _read(response, WithdrawalAnswer)
+        raise AssertionError("an attempt returns or raises")
+
     async def import_report(self, batch_id: UUID) -> Report:
         """How far an upload is, or what it came to."""
         return await self._get(f"imports/{batch_id}", Report)
 
     async def save_refused_rows(self, batch_id: UUID, path: Path) -> None:
         """Write the refused rows to a CSV file."""
-        url = self.refused_rows_url(batch_id)
-        with path.open("wb") as stream:
+        await self.save(f"imports/{batch_id}/refused-rows", path)
+
+    async def save(self, path: str, to: Path, query: Mapping[str, str] | None = None) -> None:
+        """Write what stands at this path below /publisher to a file, which is there in full or not at all.
+
+        Raises Invalid for a file that cannot be written.
+        """
+        asked = {**self._query, **(query or {})}
+        unfinished = to.with_name(f"{to.name}.part")
+        try:
             async with self._session.get(
-                url, params=self._query, headers=self._headers, allow_redirects=False
+                self._url(path), params=asked, headers=self._headers, allow_redirects=False, timeout=_SAVE_TIMEOUT
             ) as response:
                 await _demand_success(response)
-                async for piece in response.content.iter_chunked(_PIECE_BYTES):
-                    stream.write(piece)
+                with unfinished.open("wb") as stream:
+                    async for piece in response.content.iter_chunked(_PIECE_BYTES):
+                        stream.write(piece)
+            unfinished.replace(to)
+        except _BROKEN:
+            raise
+        except OSError as error:
+            raise Invalid(f"{to} cannot be written: {error.strerror}") from error
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     def refused_rows_url(self, batch_id: UUID) -> str:
         return self._url(f"imports/{batch_id}/refused-rows")
+
+    def _attempts(self) -> AsyncIterator[stamina.Attempt]:
+        patience = self._patience
+        return stamina.retry_context(
+            on=_may_go_on,
+            attempts=patience.attempts,
+            timeout=None,
+            wait_initial=patience.wait_seconds,
+            wait_jitter=patience.wait_seconds,
+            wait_max=patience.wait_seconds_max,
+        ).__aiter__()
 
     async def _ended(self, batch_id: UUID) -> Report | None:
         try:
@@ -216,7 +271,9 @@ class PublisherClient:
     async def _watch(self, batch_id: UUID, sent: _Sent, limit: asyncio.Timeout, listener: Listener) -> None:
         loop = asyncio.get_running_loop()
         committed, seen = 0, (0, 0)
-        while True:
+        task = asyncio.current_task()
+        # A cancellation that meets a connection as it breaks can come out as the broken connection, which is let pass here.
+        while task is None or not task.cancelling():
             await asyncio.sleep(_POLL_SECONDS)
             # What is wrong here is wrong with the upload too, which tells it.
             with contextlib.suppress(*_BROKEN, KeyserviceError):

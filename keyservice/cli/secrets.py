@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import asyncpg
 import typer
 
 from keyservice.cli.serve import warn_of_new_keyring
@@ -13,6 +12,7 @@ from keyservice.cli.start import reachable_database
 from keyservice.crypto.keyring import Keyring, compare_check_values
 from keyservice.domain.errors import Conflict
 from keyservice.fulfillment.prove_secrets import read_check_values
+from keyservice.postgres.connection import pipeline_transaction
 from keyservice.settings import Settings, read_settings
 
 app = typer.Typer(help="The secrets that open the keys.", no_args_is_help=True)
@@ -39,12 +39,8 @@ def verify(
 
 
 async def _compare(settings: Settings, keyring: Keyring) -> None:
-    async with reachable_database(settings) as address:
-        connection = await asyncpg.connect(address.service_url)
-        try:
-            stored = await read_check_values(connection)
-        finally:
-            await connection.close()
+    async with reachable_database(settings) as address, pipeline_transaction(address.service_url) as connection:
+        stored = await read_check_values(connection)
     if not stored:
         raise Conflict("this database has not been sealed under any keyring yet: start the service once")
     compare_check_values(stored, keyring)

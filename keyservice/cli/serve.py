@@ -8,6 +8,7 @@ import structlog
 import typer
 
 from keyservice.cli.launcher import on_stop_signals, reserved_port, running_workers
+from keyservice.cli.service_manager import tell_service_manager
 from keyservice.cli.start import bring_up_to_date, first_or_known_keyring, reachable_database, running_database
 from keyservice.logs import configure_logs
 from keyservice.services import check_database
@@ -62,7 +63,9 @@ async def _serve(settings: Settings) -> None:
             async with running_workers(settings, address) as port:
                 log.info("service_ready", port=port, processes=settings.processes)
                 typer.echo(f"keyservice listens on http://{settings.host}:{port}", err=True)
+                tell_service_manager("READY=1")
                 await stop.wait()
+                tell_service_manager("STOPPING=1")
             log.info("service_stopping")
 
 

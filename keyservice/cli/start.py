@@ -5,13 +5,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import asyncpg
 import structlog
 
 from keyservice.crypto.keyring import Keyring, KeyringMissing
 from keyservice.fulfillment.prove_secrets import read_check_values
 from keyservice.postgres.binaries import PostgresBinaries
-from keyservice.postgres.connection import UnsafeDatabase
+from keyservice.postgres.connection import UnsafeDatabase, pipeline_transaction
 from keyservice.postgres.embedded import EmbeddedPostgres
 from keyservice.settings import Settings
 
@@ -75,11 +74,8 @@ async def first_or_known_keyring(settings: Settings, address: DatabaseAddress) -
     try:
         return Keyring.load(settings.keyring_path), False
     except KeyringMissing:
-        connection = await asyncpg.connect(address.service_url)
-        try:
+        async with pipeline_transaction(address.service_url) as connection:
             is_first_start = not await read_check_values(connection)
-        finally:
-            await connection.close()
         if not is_first_start:
             raise
     settings.keyring_path.parent.mkdir(parents=True, exist_ok=True)

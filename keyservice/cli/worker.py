@@ -14,7 +14,7 @@ from keyservice.crypto.keyring import Keyring
 from keyservice.logs import configure_logs
 from keyservice.services import open_services
 from keyservice.settings import Settings
-from keyservice.workers.discard_uploads import discarding_stale_uploads
+from keyservice.workers.chores import doing_chores
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +39,7 @@ async def _serve(settings: Settings, order: Order) -> None:
         keyring = Keyring.load(settings.keyring_path)
         async with (
             open_services(settings, database_url=order.database_url, keyring=keyring) as services,
-            discarding_stale_uploads(services.database, hours=settings.upload_resume_hours),
+            doing_chores(services),
             serving(services, port=order.port),
             _launcher_watched(stop),
         ):

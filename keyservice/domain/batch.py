@@ -63,6 +63,9 @@ class Refusal:
     byte_offset: int | None = None
 
 
+PRIORITY_MAX: Final = 1_000_000
+"""Of a batch; the lowest is its negative."""
+
 NOTHING_ACCEPTED: Final = "nothing-accepted"
 
 
@@ -74,6 +77,7 @@ class BatchReport:
     pool_id: UUID
     state: BatchState
     is_dry_run: bool
+    priority: int
     file_name: str | None
     file_format: str
     bytes_done: int
@@ -125,15 +129,20 @@ class ImportProgress:
 
 @dataclass(frozen=True, slots=True)
 class BatchStock:
-    """Where a batch's accepted keys are now: the five others add up to `accepted`."""
+    """Where a batch's accepted keys are now: the others add up to `accepted`."""
 
     accepted: int = 0
     for_sale: int = 0
     held: int = 0
+    near_expiry: int = 0
+    """Released, and closer to their last day than their pool sells."""
+
     expired: int = 0
     withdrawn: int = 0
+    """With their batch, one by one, or as damaged: they will never be sold."""
+
     taken: int = 0
-    """Issued, held for a payment, revoked, replaced or taken off as damaged: whatever a claim points at."""
+    """Issued, held for a payment, revoked or replaced."""
 
 
 class UploadRefused(Invalid):

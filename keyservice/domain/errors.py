@@ -52,6 +52,21 @@ class Forbidden(KeyserviceError):
     code = "forbidden"
 
 
+class TooManyRequests(KeyserviceError):
+    """The caller has used up what its limits allow for now; nothing was looked at."""
+
+    code = "too-many-requests"
+
+    def __init__(self, *, policies: tuple[str, ...], retry_after_seconds: int) -> None:
+        super().__init__("this caller has reached a limit of its requests; send it again after Retry-After seconds")
+        self.policies = policies
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def facts(self) -> dict[str, object]:
+        return {"violated-policies": list(self.policies)}
+
+
 class OutOfStock(KeyserviceError):
     """At least one line of the request cannot be served in full; nothing was taken and nothing was stored."""
 

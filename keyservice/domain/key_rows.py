@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import date
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from keyservice.domain.errors import KeyserviceError
 
@@ -11,7 +11,10 @@ _CSV_CELL_MAX = 131_072  # what the csv module reads as one cell; a longer row c
 
 @dataclass(frozen=True, slots=True)
 class KeyFileLimits:
-    """Sizes in bytes are sizes in UTF-8. `block_bytes` is how much is read at a time, not a limit on the file."""
+    """Sizes in bytes are sizes in UTF-8. `block_bytes` is how much is read at a time, not a limit on the file.
+
+    `bytes_max` holds for a file as it comes and once more for what it unpacks to.
+    """
 
     bytes_max: int = 200 * 1024 * 1024
     rows_max: int = 2_000_000
@@ -22,6 +25,11 @@ class KeyFileLimits:
     expiry_dates_max: int = 1_000
     publisher_key_id_characters_max: int = 128
     notes_characters_max: int = 1024
+    packed_bytes_max: int = 64 * 1024 * 1024
+    """For a workbook or an archive, which is held in memory."""
+
+    entries_max: int = 20_000
+    entry_bytes_max: int = 64 * 1024
     block_bytes: int = 64 * 1024
 
     def __post_init__(self) -> None:
@@ -31,15 +39,27 @@ class KeyFileLimits:
             raise ValueError("block_bytes must be at least 1")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class KeyRow:
-    """A row whose key can be laid down; `expires_on` is the row's own date or else the batch's."""
+class KeyRow(NamedTuple):
+    """A row whose key can be laid down; `expires_on` is the row's own date or else the batch's.
+
+    A tuple, because millions are made one after the other, and a frozen dataclass takes three times as long. A key that
+    is a file has its bytes in `octets` and no text; a key of several parts is the text of their stored form.
+    `mime` and `name` are stored beside the key; a text has neither.
+    """
 
     row_number: int
     text: str
     expires_on: date | None
     publisher_key_id: str | None
     notes: str | None
+    mime: str | None = None
+    name: str | None = None
+    octets: bytes | None = None
+
+    @property
+    def raw(self) -> bytes:
+        """What is sealed."""
+        return self.text.encode() if self.octets is None else self.octets
 
     def __repr__(self) -> str:
         return f"KeyRow(row_number={self.row_number})"
@@ -47,12 +67,15 @@ class KeyRow:
 
 @dataclass(frozen=True, slots=True)
 class MalformedRow:
-    """A row that holds no usable key. `reason` is stable and public.
+    """A row that holds no usable key. `reason` is stable and public. `detail` says more, and never what the row holds.
 
-    Reasons: too-few-columns, too-many-columns, text-after-quote, stray-quote, nul-character,
-    cell-too-long, empty-key, repeated-header, line-break-in-key, key-too-long, invalid-expiry, already-expired,
-    invalid-publisher-key-id, notes-too-long, control-character-in-notes, invalid-key. With the last one, `detail` is
-    what the check of the key's text says.
+    Reasons of every format: empty-key, line-break-in-key, key-too-long, invalid-key, key-not-text, invalid-expiry,
+    already-expired, invalid-publisher-key-id, notes-too-long, control-character-in-notes.
+    Of tables: too-few-columns, too-many-columns, text-after-quote, stray-quote, nul-character, cell-too-long,
+    repeated-header.
+    Of JSON Lines: invalid-json, repeated-member, not-an-object, ambiguous-member, invalid-parts, invalid-notes.
+    Of workbooks: number-in-key, date-in-key, boolean-in-key, error-in-key, formula-in-key, hidden-row.
+    Of archives: unusable-name, system-file, not-a-file, file-too-large, nested-archive.
     """
 
     row_number: int

@@ -11,10 +11,20 @@ from keyservice.domain.key import KeyText
 class UnitState(StrEnum):
     """What became of one wanted key, as everyone but the publisher sees it."""
 
+    HELD = "held"
+    """A key is kept for it until the hold is committed, released, or expires."""
+
     ISSUED = "issued"
+    DAMAGED = "damaged"
+    """It is sold, but what is stored of its key does not open any more; it can be replaced."""
+
     REVOKED = "revoked"
     REPLACED = "replaced"
     PENDING = "pending"
+    """It waits for a key."""
+
+    RELEASED = "released"
+    """Nobody has seen its key, which is for sale again; or nobody waits for one any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +38,9 @@ class PurchasedUnit:
     mime: str | None
     name: str | None
     ended_at: datetime | None = None
+    claim_id: UUID | None = None
+    is_disclosed: bool = True
+    """Whether the key's text has left the service before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,7 @@ class PurchasedLine:
     product_ref: int
     quantity: int
     units: tuple[PurchasedUnit, ...]
+    publisher_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +64,9 @@ class Purchase:
     partner_order_number: str
     shopper_ref: UUID | None
     status: str
-    currency: str
+    currency: str | None
     ordered_at: datetime
     created_at: datetime
     canceled_at: datetime | None
     lines: tuple[PurchasedLine, ...]
-
-    @property
-    def is_canceled(self) -> bool:
-        return self.canceled_at is not None
+    held_until: datetime | None = None

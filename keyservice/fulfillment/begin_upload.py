@@ -35,14 +35,23 @@ class Upload:
     file_name: str | None = None
     is_held: bool = False
     is_dry_run: bool = False
+    priority: int = 0
     declared_sha256: bytes | None = None
     declared_bytes: int | None = None
+    is_gzip: bool = False
 
     @property
     def options(self) -> dict[str, object]:
         """What changes the meaning of the same bytes."""
         mapping = self.mapping
-        return {
+        # What is not said is left out, so that an upload begun before there was such an option can go on.
+        said = {
+            "priority": self.priority,
+            "parts": list(mapping.parts),
+            "sheet": mapping.sheet,
+            "is_gzip": self.is_gzip,
+        }
+        return {name: value for name, value in said.items() if value} | {
             "key": mapping.key,
             "expires_on": mapping.expires_on,
             "publisher_key_id": mapping.publisher_key_id,
@@ -55,7 +64,7 @@ class Upload:
 
 async def receiving_day(database: Database, upload: Upload) -> date:
     """Today by the database's clock. Raises NotFound for a pool that the publisher does not have, Conflict if it is closed."""
-    async with database.connection() as connection:
+    async with database.of_publisher(upload.publisher_id).reading() as connection:
         pool = await connection.fetchrow(statement("batches.pool_to_receive"), upload.publisher_id, upload.pool_id)
     if pool is None:
         raise NotFound("there is no such pool")
@@ -70,7 +79,7 @@ async def begin_upload(database: Database, wrapper: KeyWrapper, upload: Upload) 
 
     Raises UploadConflict when the id stands for something else.
     """
-    async with database.connection() as connection:
+    async with database.of_publisher(upload.publisher_id).reading() as connection:
         batch, data_key = await _find(connection, upload), None
     if batch is None:
         batch, data_key = await _insert(database, wrapper, upload)
@@ -98,7 +107,7 @@ async def _insert(database: Database, wrapper: KeyWrapper, upload: Upload) -> tu
     batch_id = upload.batch_id or new_id()
     data_key, wrapped = None, b""
     if not upload.is_dry_run:
-        async with database.connection() as connection:
+        async with database.of_publisher(upload.publisher_id).transaction() as connection:
             data_key_id = await connection.fetchval(statement("batches.next_data_key_id"))
         data_key, raw = DataKey.generate(data_key_id)
         # Wrapping may be a call to a key service: outside any transaction.
@@ -108,7 +117,7 @@ async def _insert(database: Database, wrapper: KeyWrapper, upload: Upload) -> tu
         is_new = await _insert_rows(connection, upload, batch_id, data_key, wrapped)
         return await read_batch(connection, upload.publisher_id, batch_id), is_new
 
-    batch, is_new = await short_transaction(database, work)
+    batch, is_new = await short_transaction(database.of_publisher(upload.publisher_id), work)
     return batch, data_key if is_new else None
 
 
@@ -132,6 +141,7 @@ async def _insert_rows(
         upload.declared_sha256,
         upload.declared_bytes,
         _NO_DATA_KEY if data_key is None else data_key.data_key_id,
+        upload.priority,
         upload.caller_id,
         now,
     )
@@ -146,7 +156,7 @@ async def _insert_rows(
 
 
 async def _unwrap(database: Database, wrapper: KeyWrapper, publisher_id: int, batch: StoredBatch) -> DataKey:
-    async with database.connection() as connection:
+    async with database.of_publisher(publisher_id).reading() as connection:
         row = await connection.fetchrow(statement("tape.data_keys"), publisher_id, [batch.data_key_id])
     if row is None:
         raise Tampered("this batch's data key is not there; restore its row from a backup")

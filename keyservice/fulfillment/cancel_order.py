@@ -1,6 +1,6 @@
 """Cancelling: every key of the order is dead in the same transaction, whoever else asks at the same moment."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,13 +12,16 @@ from pydantic_core import to_json
 from keyservice.crypto.sealing import aad
 from keyservice.domain.caller import Caller, CallerKind
 from keyservice.domain.errors import Conflict, NotFound
-from keyservice.domain.tape import Place, Wanted
-from keyservice.fulfillment.claim_keys import lock_tapes
+from keyservice.domain.notice import ToldUnit
+from keyservice.domain.order_state import UnitStatus
+from keyservice.fulfillment.end_claims import Ended, end_claims
+from keyservice.fulfillment.end_requests import end_requests
 from keyservice.fulfillment.ids import new_id
-from keyservice.fulfillment.read_purchases import read_claims
+from keyservice.fulfillment.record_notices import ChangedOrder, tell_of_orders
+from keyservice.fulfillment.revoke_units import stop_waiting
 from keyservice.fulfillment.shopper_keys import ShopperKeys
 from keyservice.fulfillment.short_transaction import short_transaction
-from keyservice.fulfillment.watch_pools import settle_alarm
+from keyservice.fulfillment.stored_claim import Change, StoredClaim, UnitChange, change_units, lock_claims
 from keyservice.postgres.connection import Connection, Database
 from keyservice.postgres.statements import statement
 
@@ -94,63 +97,41 @@ async def _cancel(
     comment: str | None,
 ) -> None:
     order_id, now = order["order_id"], order["now"]
-    revoked, returned = await _end_claims(connection, order_id, f"order canceled: {reason}", now)
+    units = await connection.fetch(statement("orders.units"), order_id)
+    stopped = await stop_waiting(connection, units)
+    why = f"order canceled: {reason}"
+    ended = await end_claims(connection, units, reason=why, now=now)
     sealed = await _seal_comment(connection, shopper_keys, order, comment, now)
     await connection.execute(statement("orders.cancel_order"), order_id, now, reason, sealed)
     await connection.execute(statement("orders.cancel_line_item_data"), order_id, now)
-    facts = to_json({"reason": reason, "revoked": revoked, "returned": returned}).decode()
-    event = (order_id, new_id(), None, caller.caller_id, "order.canceled", "CANCELED", "connect", None, facts, now)
+    status = await _end_requests(connection, order, units, ended, why, now)
+    told = {"reason": reason, "revoked": ended.revoked, "returned": ended.returned}
+    facts = to_json({**told, "stopped_waiting": stopped} if stopped else told).decode()
+    event = (order_id, new_id(), None, caller.caller_id, "order.canceled", status, "connect", None, facts, now)
     await connection.execute(statement("orders.insert_event"), *event)
-
-
-async def _end_claims(connection: Connection, order_id: UUID, reason: str, now: datetime) -> tuple[int, int]:
-    units = await connection.fetch(statement("orders.units"), order_id)
-    claims = await read_claims(connection, units)
-    live: dict[int, list[asyncpg.Record]] = {}
+    lines: dict[int, list[ToldUnit]] = {}
     for unit in units:
-        claim = claims.get(unit["claim_id"])
-        if claim is not None and claim["state"] in ("held", "issued"):
-            live.setdefault(unit["publisher_id"], []).append(claim)
-    revoked = returned = 0
-    for publisher_id, some in sorted(live.items()):
-        # Which ones go back is known before the pools are locked: disclosure never changes back, and the order is ours.
-        undisclosed = [claim for claim in some if claim["disclosed_at"] is None]
-        if undisclosed:
-            await give_back(connection, publisher_id, [_place(claim) for claim in undisclosed])
-        ends = [(publisher_id, claim["claim_id"], _end_state(claim), now, reason) for claim in some]
-        await connection.executemany(statement("tape.end_claim"), ends)
-        await connection.executemany(
-            statement("tape.insert_publisher_event"),
-            [
-                _revocation_event(publisher_id, claim, reason, now)
-                for claim in some
-                if claim["disclosed_at"] is not None
-            ],
-        )
-        returned += len(undisclosed)
-        revoked += len(some) - len(undisclosed)
-    return revoked, returned
+        lines.setdefault(unit["line_number"], []).append(ToldUnit(unit["line_item_data_id"], UnitStatus.ENDED))
+    if status == "CANCELED":
+        await tell_of_orders(connection, [ChangedOrder(order, status, lines)])
 
 
-async def give_back(connection: Connection, publisher_id: int, places: Sequence[Place]) -> None:
-    """Put undisclosed keys back on their tape, behind the locks of their pools, and settle the pools' alarms."""
-    rows = await connection.fetch(
-        statement("tape.pools_of_segments"), publisher_id, sorted({place.segment_id for place in places})
-    )
-    pools: Mapping[int, UUID] = {row["segment_id"]: row["pool_id"] for row in rows}
-    every = Wanted(0, publisher_id, tuple(sorted(set(pools.values()))), ())
-    await lock_tapes(connection, [every])
-    await connection.executemany(statement("tape.put_returned"), [(publisher_id, *place) for place in places])
-    counts: dict[int, int] = {}
-    for place in places:
-        counts[place.segment_id] = counts.get(place.segment_id, 0) + 1
-    await connection.executemany(
-        statement("tape.count_returned"),
-        [(publisher_id, segment_id, count) for segment_id, count in sorted(counts.items())],
-    )
-    tapes = await lock_tapes(connection, [every])
-    for pool in tapes.pools.values():
-        await settle_alarm(connection, pool, now=tapes.now)
+async def _end_requests(
+    connection: Connection,
+    order: asyncpg.Record,
+    units: Sequence[asyncpg.Record],
+    ended: Ended,
+    reason: str,
+    now: datetime,
+) -> str:
+    """The order's status: its publishers may have still to say that they have taken their keys back."""
+    claim = StoredClaim(order, tuple(units))
+    statuses = await end_requests(connection, claim, units, ended.delivered_by, reason=reason, now=now)
+    canceling = [UnitChange(unit_id, status) for unit_id, status in statuses.items()]
+    if not canceling:
+        return "CANCELED"
+    (stored,) = (await lock_claims(connection, [order["order_id"]])).values()
+    return await change_units(connection, Change(StoredClaim(order, stored.rows), canceling))
 
 
 async def _seal_comment(
@@ -160,17 +141,3 @@ async def _seal_comment(
         return None
     keys = await shopper_keys.ensure(connection, [order["shopper_ref"]], now)
     return keys[order["shopper_ref"]].seal(comment.encode(), aad("cancellation comment", order["order_id"].bytes))
-
-
-def _place(claim: asyncpg.Record) -> Place:
-    return Place(claim["segment_id"], claim["position"])
-
-
-def _end_state(claim: asyncpg.Record) -> str:
-    return "released" if claim["disclosed_at"] is None else "revoked"
-
-
-def _revocation_event(publisher_id: int, claim: asyncpg.Record, reason: str, now: datetime) -> tuple[object, ...]:
-    facts = {"claim_id": claim["claim_id"], "segment_id": claim["segment_id"], "position": claim["position"]}
-    json_facts = to_json({**facts, "reason": reason}).decode()
-    return (publisher_id, new_id(), None, None, None, "key.revoked", json_facts, now)

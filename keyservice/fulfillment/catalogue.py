@@ -3,11 +3,23 @@
 import json
 import time
 from collections.abc import Collection
+from typing import assert_never
 from uuid import UUID
 
 import asyncpg
+from pydantic_core import to_json
 
-from keyservice.domain.catalogue import FulfillmentTemplate, PoolStep, Product, QuantityMode
+from keyservice.domain.catalogue import (
+    ANSWER_SECONDS,
+    BackorderStep,
+    ConnectorStep,
+    FulfillmentTemplate,
+    PlanStep,
+    PoolStep,
+    Product,
+    QuantityMode,
+    SourcePlan,
+)
 from keyservice.postgres.connection import Connection, Database
 from keyservice.postgres.statements import statement
 
@@ -27,7 +39,7 @@ class Catalogue:
         now = time.monotonic()
         missing = [ref for ref in product_refs if ref not in self._products or self._products[ref][0] < now]
         if missing:
-            async with self._database.connection() as connection:
+            async with self._database.reading() as connection:
                 found = await read_products(connection, missing)
             if len(self._products) >= _REMEMBERED_MAX:
                 self._products.clear()
@@ -38,7 +50,7 @@ class Catalogue:
 
     async def publisher_id(self, handle: str) -> int | None:
         """The publisher of this handle, or None."""
-        async with self._database.connection() as connection:
+        async with self._database.reading() as connection:
             found: int | None = await connection.fetchval(statement("callers.publisher_by_handle"), handle)
         return found
 
@@ -49,9 +61,43 @@ async def read_products(connection: Connection, product_refs: Collection[int]) -
     return {row["product_ref"]: _product(row) for row in rows}
 
 
-def read_source_plan(stored: str) -> tuple[PoolStep, ...]:
-    """A stored source plan: {"steps": [{"source": "pool", "pool": "<pool id>"}, …]}."""
-    return tuple(PoolStep(UUID(step["pool"])) for step in json.loads(stored)["steps"])
+def read_source_plan(stored: str) -> SourcePlan:
+    """A stored source plan: {"steps": [{"source": "pool", "pool": "<pool id>"}, …], "answer_seconds": 5, …}."""
+    plan = json.loads(stored)
+    return SourcePlan(
+        tuple(_step(step) for step in plan["steps"]),
+        answer_seconds=plan.get("answer_seconds", ANSWER_SECONDS),
+        accepts_surplus=plan.get("accepts_surplus", False),
+    )
+
+
+def write_source_plan(plan: SourcePlan) -> str:
+    """What `read_source_plan` reads."""
+    steps = [_written(step) for step in plan.steps]
+    told = {"steps": steps, "answer_seconds": plan.answer_seconds, "accepts_surplus": plan.accepts_surplus}
+    return to_json(told).decode()
+
+
+def _step(step: dict[str, str]) -> PlanStep:
+    match step["source"]:
+        case "connector":
+            return ConnectorStep(UUID(step["connector"]))
+        case "backorder":
+            return BackorderStep()
+        case _:
+            return PoolStep(UUID(step["pool"]))
+
+
+def _written(step: PlanStep) -> dict[str, object]:
+    match step:
+        case PoolStep():
+            return {"source": step.source, "pool": step.pool_id}
+        case ConnectorStep():
+            return {"source": step.source, "connector": step.connector_id}
+        case BackorderStep():
+            return {"source": step.source}
+        case _:
+            assert_never(step)
 
 
 def _product(row: asyncpg.Record) -> Product:

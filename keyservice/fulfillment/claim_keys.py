@@ -15,15 +15,16 @@ from keyservice.domain.tape import (
     Place,
     Policy,
     PoolTape,
-    Segment,
     Short,
     Wanted,
     draw,
     in_turn,
     put_back,
+    soonest_expiry,
 )
 from keyservice.fulfillment.ids import new_id
 from keyservice.fulfillment.open_keys import KeyOpener, OpenedKey
+from keyservice.fulfillment.read_segments import read_segments
 from keyservice.fulfillment.watch_pools import settle_alarm
 from keyservice.postgres.connection import Connection
 from keyservice.postgres.statements import statement
@@ -38,6 +39,15 @@ class IssuedKey(NamedTuple):
     pool_id: UUID
     place: Place
     key: OpenedKey
+
+
+class NewClaim(NamedTuple):
+    """A claim as it is written: for which order, in which state, and when its key's text leaves the service."""
+
+    order_id: UUID
+    key: IssuedKey
+    state: Literal["held", "issued"]
+    disclosed_at: datetime | None
 
 
 class Damaged(NamedTuple):
@@ -72,11 +82,11 @@ async def lock_tapes(connection: Connection, lines: Iterable[Wanted]) -> LockedT
     now = rows[-1]["now"] if rows else await connection.fetchval("SELECT clock_timestamp()")
     tapes = LockedTapes(now)
     for publisher_id, rows in locked.items():
-        open_pools = [row for row in rows if row["state"] == "open"]
-        segments = await _segments_for_sale(
-            connection, publisher_id, [row["pool_id"] for row in open_pools], now, wanted
-        )
-        for row in open_pools:
+        first_days = {
+            row["pool_id"]: soonest_expiry(now.date(), row["days_left_min"]) for row in rows if row["state"] == "open"
+        }
+        segments = await read_segments(connection, publisher_id, first_days, wanted)
+        for row in rows:
             tapes.pools[row["pool_id"]] = PoolTape(
                 publisher_id,
                 row["pool_id"],
@@ -84,6 +94,9 @@ async def lock_tapes(connection: Connection, lines: Iterable[Wanted]) -> LockedT
                 row["alert_level"],
                 Alarm(row["alarm"]),
                 in_turn(Policy(row["policy"]), segments.get(row["pool_id"], [])),
+                is_open=row["state"] == "open",
+                is_sandbox=row["is_sandbox"],
+                backordered=row["backordered"],
             )
     return tapes
 
@@ -91,14 +104,17 @@ async def lock_tapes(connection: Connection, lines: Iterable[Wanted]) -> LockedT
 async def draw_keys(
     connection: Connection, tapes: LockedTapes, requests: Sequence[Sequence[Wanted]], opener: KeyOpener
 ) -> list[list[IssuedKey] | Short]:
-    """For each request, in order of arrival, an opened key per unit or the line that came up short. Nothing is written."""
+    """For each request, in order of arrival, an opened key per unit or the line that came up short. Nothing is written.
+
+    When keys do not open, all requests are drawn anew as if these had never been there: nobody loses a turn by them.
+    """
     drawn = [draw(tapes.pools, lines) for lines in requests]
     opened: dict[tuple[int, Place], OpenedKey] = {}
     while await _open_drawn(connection, tapes, drawn, opened, opener):
-        drawn = [
-            _redraw(tapes, lines, result, opened) if isinstance(result, list) else result
-            for lines, result in zip(requests, drawn, strict=True)
-        ]
+        for result in reversed(drawn):
+            if isinstance(result, list):
+                put_back(tapes.pools, [one for one in result if _name(tapes, one) in opened])
+        drawn = [draw(tapes.pools, lines) for lines in requests]
     return [[_issued(tapes, one, opened) for one in result] if isinstance(result, list) else result for result in drawn]
 
 
@@ -107,18 +123,11 @@ def put_keys_back(tapes: LockedTapes, keys: Sequence[IssuedKey]) -> None:
     put_back(tapes.pools, [Drawn(key.unit_id, key.pool_id, key.place) for key in keys])
 
 
-async def record_claims(
-    connection: Connection,
-    tapes: LockedTapes,
-    issued: Iterable[tuple[UUID, IssuedKey]],
-    *,
-    state: Literal["held", "issued"],
-) -> None:
-    """Write the claims (each with its order's id), move the cursors, settle the alarms. `issued` is disclosed at once."""
-    disclosed_at = tapes.now if state == "issued" else None
+async def record_claims(connection: Connection, tapes: LockedTapes, claims: Iterable[NewClaim]) -> None:
+    """Write the claims and those on damaged keys, move the cursors, settle the alarms."""
     rows: list[tuple[int, UUID, UUID, Place, UUID | None, UUID | None, str, datetime | None]] = [
         (one.publisher_id, one.pool_id, one.claim_id, one.place, one.unit_id, order_id, state, disclosed_at)
-        for order_id, one in issued
+        for order_id, one, state, disclosed_at in claims
     ]
     rows += [
         (one.publisher_id, one.pool_id, new_id(), one.place, None, None, "withdrawn", None) for one in tapes.damaged
@@ -154,7 +163,10 @@ async def move_cursors(connection: Connection, tapes: LockedTapes) -> None:
     await connection.executemany(
         statement("tape.move_cursor"),
         [
-            (publisher, one.segment_id, one.next_position, one.returned_count, "open" if one.left else "exhausted")
+            (
+                *(publisher, one.segment_id, one.next_position, one.returned_count),
+                *(one.withdrawn_ahead, one.withdrawn_count, "open" if one.left else "exhausted"),
+            )
             for publisher, one in touched
         ],
     )
@@ -168,25 +180,6 @@ async def move_cursors(connection: Connection, tapes: LockedTapes) -> None:
         await settle_alarm(connection, pool, now=tapes.now)
 
 
-async def _segments_for_sale(
-    connection: Connection, publisher_id: int, pool_ids: Sequence[UUID], now: datetime, wanted: int
-) -> dict[UUID, list[Segment]]:
-    rows = await connection.fetch(statement("tape.segments_for_sale"), publisher_id, pool_ids, now.date())
-    with_returned = [row["segment_id"] for row in rows if row["returned_count"]]
-    returned: dict[int, list[int]] = {}
-    if with_returned:
-        found = await connection.fetch(statement("tape.returned_positions"), publisher_id, with_returned, wanted)
-        for segment_id, position in found:
-            returned.setdefault(segment_id, []).append(position)
-    segments: dict[UUID, list[Segment]] = {}
-    for pool_id, segment_id, expires_on, loaded, next_position, returned_count in rows:
-        segment = Segment(
-            segment_id, expires_on, loaded, next_position, returned_count, sorted(returned.get(segment_id, []))
-        )
-        segments.setdefault(pool_id, []).append(segment)
-    return segments
-
-
 async def _open_drawn(
     connection: Connection,
     tapes: LockedTapes,
@@ -197,43 +190,29 @@ async def _open_drawn(
     """Open what is drawn and not open yet; True when some did not open and must be drawn again."""
     by_publisher: dict[int, list[Drawn]] = {}
     for one in (one for result in drawn if isinstance(result, list) for one in result):
-        publisher_id = tapes.pools[one.pool_id].publisher_id
-        if (publisher_id, one.place) not in opened:
-            by_publisher.setdefault(publisher_id, []).append(one)
+        name = _name(tapes, one)
+        if name not in opened:
+            by_publisher.setdefault(name[0], []).append(one)
     has_damage = False
     for publisher_id, some in by_publisher.items():
         pool_of = {one.place: one.pool_id for one in some}
         for place, key in (await opener.open(connection, publisher_id, list(pool_of))).items():
             if isinstance(key, Tampered):
                 tapes.damaged.append(Damaged(publisher_id, pool_of[place], place))
+                tapes.pools[pool_of[place]].write_off(place)
                 has_damage = True
             else:
                 opened[publisher_id, place] = key
     return has_damage
 
 
-def _redraw(
-    tapes: LockedTapes, lines: Sequence[Wanted], result: list[Drawn], opened: dict[tuple[int, Place], OpenedKey]
-) -> list[Drawn] | Short:
-    good = [one for one in result if (tapes.pools[one.pool_id].publisher_id, one.place) in opened]
-    if len(good) == len(result):
-        return result
-    served = {one.unit_id for one in good}
-    missing = [
-        Wanted(line.line_number, line.publisher_id, line.pool_ids, units)
-        for line in lines
-        if (units := tuple(unit for unit in line.unit_ids if unit not in served))
-    ]
-    again = draw(tapes.pools, missing)
-    if isinstance(again, Short):
-        put_back(tapes.pools, good)
-        return again
-    return good + again
-
-
 def _issued(tapes: LockedTapes, one: Drawn, opened: dict[tuple[int, Place], OpenedKey]) -> IssuedKey:
-    publisher_id = tapes.pools[one.pool_id].publisher_id
-    return IssuedKey(new_id(), one.unit_id, publisher_id, one.pool_id, one.place, opened[publisher_id, one.place])
+    publisher_id, place = _name(tapes, one)
+    return IssuedKey(new_id(), one.unit_id, publisher_id, one.pool_id, place, opened[publisher_id, place])
+
+
+def _name(tapes: LockedTapes, one: Drawn) -> tuple[int, Place]:
+    return tapes.pools[one.pool_id].publisher_id, one.place
 
 
 async def _report_damage(connection: Connection, tapes: LockedTapes) -> None:

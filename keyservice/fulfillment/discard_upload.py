@@ -41,7 +41,7 @@ async def discard_upload(
         await close_batch(connection, publisher_id, batch, BatchState.DISCARDED, refusal=None, caller_id=caller_id)
         return (await read_batch(connection, publisher_id, batch_id)).report
 
-    report = await short_transaction(database, work)
+    report = await short_transaction(database.of_publisher(publisher_id), work)
     if report.state is BatchState.DISCARDED:
         await purge_batch(database, publisher_id, batch_id)
     return report
@@ -67,7 +67,7 @@ async def close_batch(
 
 async def purge_batch(database: Database, publisher_id: int, batch_id: UUID) -> None:
     """Delete what a closed batch or a finished dry run left behind. Harmless when repeated, or done twice at once."""
-    async with database.connection() as connection:
+    async with database.of_publisher(publisher_id).reading() as connection:
         batch = await read_batch(connection, publisher_id, batch_id)
         segments = await connection.fetch(statement("batches.segments_of_batch"), publisher_id, batch_id)
     rows = batch.last_row_number
@@ -94,10 +94,10 @@ def _fingerprint_ranges(rows: int) -> list[tuple[bytes, bytes | None]]:
 
 
 async def _purge(
-    database: Database, name: str, owner: tuple[object, ...], ranges: Sequence[tuple[object, ...]]
+    database: Database, name: str, owner: tuple[int, object], ranges: Sequence[tuple[object, ...]]
 ) -> None:
     for one in ranges:
-        await short_transaction(database, _executing(name, *owner, *one))
+        await short_transaction(database.of_publisher(owner[0]), _executing(name, *owner, *one))
 
 
 def _executing(name: str, *values: object) -> Callable[[Connection], Awaitable[str]]:

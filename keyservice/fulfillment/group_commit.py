@@ -15,25 +15,28 @@ from typing import Generic, TypeVar
 import asyncpg
 import structlog
 
-from keyservice.domain.errors import OutcomeUnknown, Overloaded
+from keyservice.domain.errors import KeyserviceError, OutcomeUnknown, Overloaded
 from keyservice.postgres.connection import (
     CONNECTION_LOST,
+    PLANNER_SETTINGS,
     WORTH_REPEATING,
     Connection,
+    commit,
     commit_believed,
     open_connection,
 )
+from keyservice.postgres.roles import TAKE_ON_PIPELINE
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
 
-# Transaction-scoped, so that poolers stay configuration. Without sequential scans a plan made while a table was small
-# cannot become the plan of the day it is large.
-_BEGIN = "BEGIN; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '30s'; SET LOCAL enable_seqscan = off"
-_ATTEMPTS_ALONE = 5
-_RECONNECT_SECONDS_MAX = 1.0
+# Transaction-scoped, so that poolers stay configuration.
+_BEGIN = (
+    f"BEGIN; {TAKE_ON_PIPELINE}; {PLANNER_SETTINGS}; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '30s'"
+)
+_PAUSE_SECONDS_MAX = 1.0
 
 
 @dataclass(slots=True)
@@ -123,12 +126,14 @@ class GroupCommit(Generic[Request, Result]):
             )
 
     async def _serve_group(self, group: list[_Waiting[Request, Result]]) -> None:
-        """Serve the group; when the database refuses it, halve it until the culprit is alone."""
+        """Serve the group; when somebody in it cannot be served, halve it until the culprit is alone."""
         try:
             results = await self._commit_with_retries([one.request for one in group])
-        except asyncpg.PostgresError as error:
+        except (OutcomeUnknown, Overloaded):
+            raise
+        except Exception as error:
             if len(group) == 1:
-                log.exception("request_refused_by_database")
+                log.exception("grouped_request_failed")
                 _settle(group[0], error)
                 return
             middle = len(group) // 2
@@ -139,21 +144,26 @@ class GroupCommit(Generic[Request, Result]):
                 _settle(one, result)
 
     async def _commit_with_retries(self, requests: Sequence[Request]) -> Sequence[Result | Exception]:
-        deadline = asyncio.get_running_loop().time() + self._retry_seconds
-        pause, attempts = 0.01, 0
+        """Again after a lost race, a deadlock or a time limit, and after a lost connection, as long as there is time.
+
+        Raises Overloaded when nothing was committed, OutcomeUnknown when nobody can tell.
+        """
+        loop = asyncio.get_running_loop()
+        deadline, pause = loop.time() + self._retry_seconds, 0.01
+        failure: KeyserviceError = Overloaded("the database is busy; nothing was stored; repeat the request")
         while True:
-            attempts += 1
             try:
                 return await self._commit_once(requests)
-            except WORTH_REPEATING:
-                if attempts >= _ATTEMPTS_ALONE:
-                    raise
+            except WORTH_REPEATING as error:
+                cause: BaseException = error
             except CONNECTION_LOST as error:
                 self._drop_connection()
-                if asyncio.get_running_loop().time() > deadline:
-                    raise OutcomeUnknown("the database is away; repeat the same request") from error
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _RECONNECT_SECONDS_MAX)
+                # From here on nobody can tell, whatever comes later.
+                cause, failure = error, OutcomeUnknown("the database is away; repeat the same request")
+            if loop.time() > deadline:
+                raise failure from cause
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _PAUSE_SECONDS_MAX)
 
     async def _commit_once(self, requests: Sequence[Request]) -> Sequence[Result | Exception]:
         connection = await self._connected()
@@ -165,7 +175,7 @@ class GroupCommit(Generic[Request, Result]):
                 with contextlib.suppress(*CONNECTION_LOST):
                     await connection.execute("ROLLBACK")
                 raise
-            await connection.execute("COMMIT")
+            await commit(connection)
         return results
 
     async def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":

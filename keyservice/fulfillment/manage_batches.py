@@ -1,4 +1,4 @@
-"""A publisher's say over a batch after its upload: put it on sale, hold it back, withdraw what is unsold."""
+"""A publisher's say over a batch after its upload: put it on sale, hold it back, withdraw what is unsold, give it its turn."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -21,6 +21,9 @@ _ALLOWED: Final[dict[BatchState, frozenset[BatchState]]] = {
     BatchState.HELD: frozenset({BatchState.RELEASED}),
     BatchState.WITHDRAWN: frozenset({BatchState.HELD, BatchState.RELEASED}),
 }
+
+
+_SELLS_YET: Final = frozenset({BatchState.RECEIVING, BatchState.HELD, BatchState.RELEASED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,31 @@ async def withdraw_batch(database: Database, publisher_id: int, batch_id: UUID, 
     return await _change(database, publisher_id, batch_id, BatchState.WITHDRAWN, caller_id)
 
 
+async def set_priority(
+    database: Database, publisher_id: int, batch_id: UUID, priority: int, *, caller_id: int
+) -> BatchView:
+    """Whose turn it is in a pool that sells by priority. Raises NotFound, Conflict for a batch that sells nothing any more."""
+
+    async def work(connection: Connection) -> BatchView:
+        pool_id = (await read_batch(connection, publisher_id, batch_id)).report.pool_id
+        now = await lock_pool(connection, publisher_id, pool_id)
+        batch = await lock_batch(connection, publisher_id, batch_id)
+        if batch.report.is_dry_run or batch.state not in _SELLS_YET:
+            raise Conflict("no key of this batch will be sold, so it has no priority")
+        await connection.execute(statement("batches.set_batch_priority"), publisher_id, batch_id, priority)
+        await connection.execute(statement("batches.set_segment_priority"), publisher_id, batch_id, priority)
+        if batch.report.priority != priority:
+            facts = to_json({"from": batch.report.priority, "to": priority}).decode()
+            event = (publisher_id, new_id(), pool_id, batch_id, caller_id, "batch.priority_changed", facts, now)
+            await connection.execute(statement("tape.insert_publisher_event"), *event)
+        return await _view(connection, publisher_id, batch_id)
+
+    return await short_transaction(database.of_publisher(publisher_id), work)
+
+
 async def view_batch(database: Database, publisher_id: int, batch_id: UUID) -> BatchView:
     """Raises NotFound."""
-    async with database.connection() as connection:
+    async with database.of_publisher(publisher_id).reading() as connection:
         return await _view(connection, publisher_id, batch_id)
 
 
@@ -56,7 +81,7 @@ async def view_batches(
     database: Database, publisher_id: int, pool_id: UUID, *, after: UUID | None, limit: int
 ) -> list[BatchView]:
     """A page of the pool's batches, newest first. Raises NotFound."""
-    async with database.connection() as connection:
+    async with database.of_publisher(publisher_id).reading() as connection:
         batches = await list_batches(connection, publisher_id, pool_id, after=after, limit=limit)
         stock = await read_stock(connection, publisher_id, [batch.report.batch_id for batch in batches])
     return [BatchView(batch, stock[batch.report.batch_id]) for batch in batches]
@@ -89,7 +114,7 @@ async def _change(
             await settle_pool(connection, publisher_id, pool_id)
         return await _view(connection, publisher_id, batch_id)
 
-    return await short_transaction(database, work)
+    return await short_transaction(database.of_publisher(publisher_id), work)
 
 
 async def _move_segments(connection: Connection, publisher_id: int, batch_id: UUID, state: BatchState) -> None:

@@ -1,17 +1,23 @@
 """Publishers, their fulfillment templates and the products that resellers order."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import asyncpg
-from pydantic_core import to_json
 
-from keyservice.domain.catalogue import STEPS_MAX, FulfillmentTemplate, PoolStep, QuantityMode
+from keyservice.domain.catalogue import (
+    STEPS_MAX,
+    BackorderStep,
+    ConnectorStep,
+    FulfillmentTemplate,
+    PoolStep,
+    QuantityMode,
+    SourcePlan,
+)
 from keyservice.domain.errors import Conflict, Invalid
-from keyservice.fulfillment.catalogue import read_source_plan
+from keyservice.fulfillment.catalogue import read_source_plan, write_source_plan
 from keyservice.fulfillment.ids import new_id
 from keyservice.postgres.connection import Connection, Database
 from keyservice.postgres.statements import statement
@@ -55,7 +61,7 @@ async def add_publisher(database: Database, *, handle: str, name: str) -> Publis
 
 
 async def list_publishers(database: Database, *, after: int, limit: int) -> list[Publisher]:
-    async with database.connection() as connection:
+    async with database.reading() as connection:
         page = min(limit, CATALOGUE_PAGE_MAX)
         rows = await connection.fetch(statement("pools.publishers"), after, page)
     return [Publisher(**row) for row in rows]
@@ -68,21 +74,16 @@ async def create_template(
     name: str,
     quantity_mode: QuantityMode,
     block_size: int,
-    pool_ids: Sequence[UUID],
+    plan: SourcePlan,
 ) -> FulfillmentTemplate:
-    """Raises Invalid for a plan that names a pool twice or one of somebody else, Conflict for a name that is taken."""
-    if not 1 <= len(pool_ids) <= STEPS_MAX:
-        raise Invalid(f"a source plan has 1 to {STEPS_MAX} steps", field="source_plan.steps")
-    if len(set(pool_ids)) < len(pool_ids):
-        raise Invalid("a source plan names each pool once", field="source_plan.steps")
+    """Raises Invalid for a plan that breaks a rule or names what is somebody else's, Conflict for a name that is taken."""
+    _demand_sensible(plan)
     if quantity_mode is not QuantityMode.BLOCK and block_size != 1:
         raise Invalid("only the quantity mode block has a block size", field="block_size")
-    steps = tuple(PoolStep(pool_id) for pool_id in pool_ids)
-    template = FulfillmentTemplate(new_id(), publisher_id, name, quantity_mode, block_size, steps)
-    async with database.transaction() as connection:
-        await _demand_own_pools(connection, publisher_id, pool_ids)
-        plan = to_json({"steps": [{"source": step.source, "pool": step.pool_id} for step in steps]}).decode()
-        values = (template.template_id, publisher_id, name, quantity_mode, block_size, plan)
+    template = FulfillmentTemplate(new_id(), publisher_id, name, quantity_mode, block_size, plan)
+    async with database.of_publisher(publisher_id).transaction() as connection:
+        await _demand_own_sources(connection, publisher_id, plan)
+        values = (template.template_id, publisher_id, name, quantity_mode, block_size, write_source_plan(plan))
         try:
             await connection.execute(statement("pools.insert_template"), *values)
         except asyncpg.UniqueViolationError as error:
@@ -93,7 +94,7 @@ async def create_template(
 async def list_templates(
     database: Database, publisher_id: int, *, after: UUID | None, limit: int
 ) -> list[FulfillmentTemplate]:
-    async with database.connection() as connection:
+    async with database.of_publisher(publisher_id).reading() as connection:
         page = min(limit, CATALOGUE_PAGE_MAX)
         rows = await connection.fetch(statement("pools.templates"), publisher_id, after, page)
     return [
@@ -119,7 +120,7 @@ async def create_product(
     publisher_product_id: str | None,
 ) -> ListedProduct:
     """Raises Invalid for a template that the publisher does not have, Conflict for a reference that is taken."""
-    async with database.transaction() as connection:
+    async with database.of_publisher(publisher_id).transaction() as connection:
         if await connection.fetchrow(statement("pools.template"), publisher_id, template_id) is None:
             raise Invalid("there is no such template", field="template_id")
         values = (product_ref, publisher_id, template_id, name, publisher_product_id)
@@ -131,7 +132,7 @@ async def create_product(
 
 
 async def list_products(database: Database, publisher_id: int, *, after: int, limit: int) -> list[ListedProduct]:
-    async with database.connection() as connection:
+    async with database.of_publisher(publisher_id).reading() as connection:
         page = min(limit, CATALOGUE_PAGE_MAX)
         rows = await connection.fetch(statement("pools.products"), publisher_id, after, page)
     return [
@@ -142,9 +143,24 @@ async def list_products(database: Database, publisher_id: int, *, after: int, li
     ]
 
 
-async def _demand_own_pools(connection: Connection, publisher_id: int, pool_ids: Sequence[UUID]) -> None:
-    rows = await connection.fetch(statement("pools.own_pools"), publisher_id, list(pool_ids))
-    own = {row["pool_id"] for row in rows}
-    for number, pool_id in enumerate(pool_ids):
-        if pool_id not in own:
+def _demand_sensible(plan: SourcePlan) -> None:
+    if not 1 <= len(plan.steps) <= STEPS_MAX:
+        raise Invalid(f"a source plan has 1 to {STEPS_MAX} steps", field="source_plan.steps")
+    if len(set(plan.steps)) < len(plan.steps):
+        raise Invalid("a source plan names each source once", field="source_plan.steps")
+    if plan.may_wait and not isinstance(plan.steps[-1], BackorderStep):
+        raise Invalid("a backorder is the last step of its plan", field="source_plan.steps")
+    if plan.may_wait and not plan.pool_ids:
+        raise Invalid("a backorder waits for a pool; name one before it", field="source_plan.steps")
+
+
+async def _demand_own_sources(connection: Connection, publisher_id: int, plan: SourcePlan) -> None:
+    pools = await connection.fetch(statement("pools.own_pools"), publisher_id, list(plan.pool_ids))
+    named = [step.connector_id for step in plan.steps if isinstance(step, ConnectorStep)]
+    connectors = await connection.fetch(statement("connectors.own_connectors"), publisher_id, named)
+    own = {row["pool_id"] for row in pools} | {row["connector_id"] for row in connectors}
+    for number, step in enumerate(plan.steps):
+        if isinstance(step, PoolStep) and step.pool_id not in own:
             raise Invalid("there is no such pool", field=f"source_plan.steps.{number}.pool")
+        if isinstance(step, ConnectorStep) and step.connector_id not in own:
+            raise Invalid("there is no such connector", field=f"source_plan.steps.{number}.connector")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -32,8 +32,11 @@ class PoolView:
     policy: Policy
     warning_level: int
     alert_level: int
+    days_left_min: int
     is_open: bool
+    is_sandbox: bool
     left: int
+    backordered: int
     alarm: Alarm
     created_at: datetime
 
@@ -46,6 +49,7 @@ class PoolChange:
     policy: Policy | None = None
     warning_level: int | None = None
     alert_level: int | None = None
+    days_left_min: int | None = None
     is_open: bool | None = None
 
 
@@ -71,22 +75,54 @@ async def create_pool(
     warning_level: int,
     alert_level: int,
     caller_id: int,
+    days_left_min: int = 0,
+    is_sandbox: bool = False,
 ) -> PoolView:
-    """An empty pool. Raises Conflict for a name that is taken, Invalid for levels in the wrong order."""
+    """An empty pool. A sandbox stays one, so that no test key is ever sold.
+
+    Raises Conflict for a name that is taken, Invalid for levels in the wrong order.
+    """
+
+    async def work(connection: Connection) -> PoolView:
+        pool_id = await insert_pool(
+            connection,
+            publisher_id,
+            name=name,
+            policy=policy,
+            warning_level=warning_level,
+            alert_level=alert_level,
+            caller_id=caller_id,
+            days_left_min=days_left_min,
+            is_sandbox=is_sandbox,
+        )
+        return await _view(connection, publisher_id, pool_id)
+
+    return await short_transaction(database.of_publisher(publisher_id), work, is_repeatable=False)
+
+
+async def insert_pool(
+    connection: Connection,
+    publisher_id: int,
+    *,
+    name: str,
+    policy: Policy,
+    warning_level: int,
+    alert_level: int,
+    caller_id: int,
+    days_left_min: int = 0,
+    is_sandbox: bool = False,
+) -> UUID:
+    """The same inside a transaction of the publisher's, for whoever stores more with it."""
     _demand_ordered(warning_level, alert_level)
     pool_id = new_id()
     alarm = alarm_at(0, warning_level=warning_level, alert_level=alert_level)
-
-    async def work(connection: Connection) -> PoolView:
-        values = (publisher_id, pool_id, name, policy, warning_level, alert_level, alarm)
-        try:
-            now = await connection.fetchval(statement("pools.insert_pool"), *values)
-        except asyncpg.UniqueViolationError as error:
-            raise Conflict("there is a pool of this name; choose another") from error
-        await _write_event(connection, publisher_id, pool_id, caller_id, "pool.created", {"name": name}, now)
-        return await _view(connection, publisher_id, pool_id)
-
-    return await short_transaction(database, work, is_repeatable=False)
+    values = (publisher_id, pool_id, name, policy, warning_level, alert_level, alarm, is_sandbox, days_left_min)
+    try:
+        now = await connection.fetchval(statement("pools.insert_pool"), *values)
+    except asyncpg.UniqueViolationError as error:
+        raise Conflict("there is a pool of this name; choose another") from error
+    await write_pool_event(connection, publisher_id, pool_id, caller_id, "pool.created", {"name": name}, now)
+    return pool_id
 
 
 async def change_pool(
@@ -96,32 +132,40 @@ async def change_pool(
 
     async def work(connection: Connection) -> PoolView:
         now = await lock_pool(connection, publisher_id, pool_id)
-        before = await _view(connection, publisher_id, pool_id)
-        after = _changed(before, change)
-        _demand_ordered(after.warning_level, after.alert_level)
-        values = (
-            after.name,
-            after.policy,
-            after.warning_level,
-            after.alert_level,
-            "open" if after.is_open else "closed",
-        )
-        try:
-            await connection.execute(statement("pools.change_pool"), publisher_id, pool_id, *values)
-        except asyncpg.UniqueViolationError as error:
-            raise Conflict("there is a pool of this name; choose another") from error
-        facts = {name: value for name, value in _terms(after).items() if _terms(before)[name] != value}
-        if facts:
-            await _write_event(connection, publisher_id, pool_id, caller_id, "pool.changed", facts, now)
-        await settle_pool(connection, publisher_id, pool_id)
+        await alter_pool(connection, publisher_id, pool_id, change, caller_id=caller_id, now=now)
         return await _view(connection, publisher_id, pool_id)
 
-    return await short_transaction(database, work)
+    return await short_transaction(database.of_publisher(publisher_id), work)
+
+
+async def alter_pool(
+    connection: Connection, publisher_id: int, pool_id: UUID, change: PoolChange, *, caller_id: int, now: datetime
+) -> None:
+    """The same inside a transaction of the publisher's that has locked the pool."""
+    before = await _view(connection, publisher_id, pool_id)
+    after = _changed(before, change)
+    _demand_ordered(after.warning_level, after.alert_level)
+    values = (
+        after.name,
+        after.policy,
+        after.warning_level,
+        after.alert_level,
+        after.days_left_min,
+        "open" if after.is_open else "closed",
+    )
+    try:
+        await connection.execute(statement("pools.change_pool"), publisher_id, pool_id, *values)
+    except asyncpg.UniqueViolationError as error:
+        raise Conflict("there is a pool of this name; choose another") from error
+    facts = {name: value for name, value in _terms(after).items() if _terms(before)[name] != value}
+    if facts:
+        await write_pool_event(connection, publisher_id, pool_id, caller_id, "pool.changed", facts, now)
+    await settle_pool(connection, publisher_id, pool_id)
 
 
 async def read_pool(database: Database, publisher_id: int, pool_id: UUID) -> PoolView:
     """Raises NotFound."""
-    async with database.connection() as connection:
+    async with database.of_publisher(publisher_id).reading() as connection:
         return await _view(connection, publisher_id, pool_id)
 
 
@@ -129,7 +173,7 @@ async def list_pools(
     database: Database, publisher_id: int, *, after: UUID | None = None, limit: int = POOLS_PAGE_MAX
 ) -> list[PoolView]:
     """The publisher's pools in the order of their creation, each with its exact level."""
-    async with database.connection() as connection:
+    async with database.of_publisher(publisher_id).reading() as connection:
         page = min(limit, POOLS_PAGE_MAX)
         rows = await connection.fetch(statement("pools.pools"), publisher_id, after, page)
         return await _views(connection, publisher_id, rows)
@@ -140,7 +184,7 @@ async def list_events(
 ) -> list[PublisherEvent]:
     """Oldest first, behind the event `after`."""
     page = min(limit, EVENTS_PAGE_MAX)
-    async with database.connection() as connection:
+    async with database.of_publisher(publisher_id).reading() as connection:
         rows = await connection.fetch(statement("pools.events"), publisher_id, after, pool_id, page)
     return [
         PublisherEvent(
@@ -172,8 +216,11 @@ async def _views(connection: Connection, publisher_id: int, rows: Sequence[async
             policy=Policy(row["policy"]),
             warning_level=row["warning_level"],
             alert_level=row["alert_level"],
+            days_left_min=row["days_left_min"],
             is_open=row["state"] == "open",
+            is_sandbox=row["is_sandbox"],
             left=levels[row["pool_id"]].left,
+            backordered=levels[row["pool_id"]].backordered,
             alarm=levels[row["pool_id"]].alarm,
             created_at=row["created_at"],
         )
@@ -182,16 +229,14 @@ async def _views(connection: Connection, publisher_id: int, rows: Sequence[async
 
 
 def _changed(before: PoolView, change: PoolChange) -> PoolView:
-    return PoolView(
-        pool_id=before.pool_id,
+    return replace(
+        before,
         name=before.name if change.name is None else change.name,
         policy=before.policy if change.policy is None else change.policy,
         warning_level=before.warning_level if change.warning_level is None else change.warning_level,
         alert_level=before.alert_level if change.alert_level is None else change.alert_level,
+        days_left_min=before.days_left_min if change.days_left_min is None else change.days_left_min,
         is_open=before.is_open if change.is_open is None else change.is_open,
-        left=before.left,
-        alarm=before.alarm,
-        created_at=before.created_at,
     )
 
 
@@ -201,6 +246,7 @@ def _terms(pool: PoolView) -> dict[str, object]:
         "policy": pool.policy,
         "warning_level": pool.warning_level,
         "alert_level": pool.alert_level,
+        "days_left_min": pool.days_left_min,
         "is_open": pool.is_open,
     }
 
@@ -210,7 +256,7 @@ def _demand_ordered(warning_level: int, alert_level: int) -> None:
         raise Invalid("the alert level lies between 0 and the warning level", field="alert_level")
 
 
-async def _write_event(
+async def write_pool_event(
     connection: Connection,
     publisher_id: int,
     pool_id: UUID,

@@ -54,6 +54,14 @@ class KeyOpener:
                 opened[place] = OpenedKey(KeyText(raw), mime, name)
         return opened
 
+    async def open_value(self, connection: Connection, publisher_id: int, sealed: bytes, aad: bytes) -> bytes:
+        """A value other than a key that was sealed under one of the publisher's data keys. Raises Tampered."""
+        await self._load(connection, publisher_id, [sealed])
+        found = self._data_keys.get((publisher_id, sealed_data_key_id(sealed)))
+        if found is None:
+            raise Tampered("the value names a data key that this publisher does not have")
+        return found[1].open(sealed, aad)
+
     def _open_one(self, publisher_id: int, place: Place, sealed: bytes) -> bytes:
         found = self._data_keys.get((publisher_id, sealed_data_key_id(sealed)))
         if found is None:

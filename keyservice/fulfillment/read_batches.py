@@ -85,12 +85,12 @@ async def read_stock(connection: Connection, publisher_id: int, batch_ids: Seque
     rows = await connection.fetch(statement("batches.stock_of_batches"), publisher_id, list(batch_ids))
     found = dict.fromkeys(batch_ids, BatchStock())
     for row in rows:
-        expired = int(row["expired"] or 0)
         found[row["batch_id"]] = BatchStock(
             accepted=int(row["accepted"]),
-            for_sale=int(row["open"] or 0) - expired,
+            for_sale=int(row["for_sale"] or 0),
             held=int(row["held"] or 0),
-            expired=expired,
+            near_expiry=int(row["near_expiry"] or 0),
+            expired=int(row["expired"] or 0),
             withdrawn=int(row["withdrawn"] or 0),
             taken=int(row["taken"]),
         )
@@ -101,7 +101,7 @@ async def refused_rows(database: Database, publisher_id: int, batch_id: UUID) ->
     """All refused rows, page after page; no connection is held between pages."""
     last = 0
     while True:
-        async with database.connection() as connection:
+        async with database.of_publisher(publisher_id).reading() as connection:
             rows = await connection.fetch(
                 statement("batches.refused_rows"), publisher_id, batch_id, last, _REFUSED_ROWS_PAGE
             )
@@ -134,6 +134,7 @@ def _stored(row: asyncpg.Record) -> StoredBatch:
         pool_id=row["pool_id"],
         state=BatchState(row["state"]),
         is_dry_run=row["is_dry_run"],
+        priority=row["priority"],
         file_name=row["file_name"],
         file_format=row["file_format"],
         bytes_done=row["bytes_done"],

@@ -4,21 +4,29 @@ import hashlib
 from collections.abc import AsyncIterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Final
 
 from keyservice.crypto.fingerprints import Fingerprints
 from keyservice.crypto.sealing import DataKey
 from keyservice.crypto.wrapping import KeyWrapper
 from keyservice.domain.batch import NOTHING_ACCEPTED, BatchReport, BatchState, UploadConflict, UploadRefused
 from keyservice.domain.key import check_key_text
+from keyservice.domain.key_columns import check_mapping
 from keyservice.domain.key_file import KeyFileLimits, KeyFileReader, KeyFileRefused
+from keyservice.domain.row_law import RowLaw
 from keyservice.fulfillment.begin_upload import Upload, begin_upload, receiving_day
 from keyservice.fulfillment.finish_upload import finish_upload, refuse_upload
 from keyservice.fulfillment.read_batches import StoredBatch
-from keyservice.fulfillment.read_upload import Checkpoint, UploadReading, one_ahead
+from keyservice.fulfillment.read_container import ContainerReading
+from keyservice.fulfillment.read_upload import Arrival, Checkpoint, Chunker, UploadReading, one_ahead
 from keyservice.fulfillment.short_transaction import short_transaction
 from keyservice.fulfillment.store_chunks import UploadWriter, read_ends
 from keyservice.postgres.connection import Connection, Database
 from keyservice.postgres.statements import statement
+from keyservice.unpacking.process import Unpacker
+
+_PACKED_SHARE: Final = 8
+_CHUNK_BYTES_MAX: Final = 4 * 1024 * 1024
 
 __all__ = ["Received", "Upload", "UploadLimits", "receive_batch"]
 
@@ -47,6 +55,7 @@ async def receive_batch(
     pieces: AsyncIterable[bytes],
     *,
     limits: UploadLimits,
+    unpacker: Unpacker,
 ) -> Received:
     """Store the file's new keys as one batch, for sale at once or on hold; a dry run stores none.
 
@@ -54,29 +63,13 @@ async def receive_batch(
     Whatever else ends it, what is stored waits for the same file under the same id.
     """
     today = await receiving_day(database, upload)
-    reader = KeyFileReader(
-        upload.file_format,
-        upload.mapping,
-        limits=limits.file,
-        default_expires_on=upload.expires_on,
-        today=today,
-        key_column_check=check_key_text,
-    )
+    law = RowLaw(limits=limits.file, default_expires_on=upload.expires_on, today=today, key_check=check_key_text)
+    check_mapping(upload.mapping, upload.file_format)
     batch, data_key = await begin_upload(database, wrapper, upload)
     if batch.state is not BatchState.RECEIVING:
         return Received(await _replay(database, upload, batch, pieces), is_replay=True)
     writer = await _open_writer(database, fingerprints, upload, batch, data_key)
-    reading = UploadReading(
-        reader,
-        fingerprints,
-        publisher_id=upload.publisher_id,
-        batch_id=writer.batch_id,
-        checkpoint=Checkpoint(batch.report.bytes_done, batch.report.sha256, batch.last_row_number),
-        chunk_rows=limits.chunk_rows,
-        piece_bytes=limits.file.block_bytes,
-        declared_bytes=upload.declared_bytes,
-        declared_sha256=upload.declared_sha256,
-    )
+    reading = _reading(fingerprints, unpacker, upload, batch, law, limits)
     try:
         async with aclosing(one_ahead(reading.chunks(pieces))) as chunks:
             async for chunk in chunks:
@@ -84,13 +77,40 @@ async def receive_batch(
     except KeyFileRefused as error:
         refusal = await refuse_upload(database, upload, writer, error)
         raise UploadRefused(refusal, batch_id=writer.batch_id) from error
-    return Received(await finish_upload(database, upload, writer, reader), is_replay=False)
+    return Received(await finish_upload(database, upload, writer, reading.totals), is_replay=False)
+
+
+def _reading(
+    fingerprints: Fingerprints,
+    unpacker: Unpacker,
+    upload: Upload,
+    batch: StoredBatch,
+    law: RowLaw,
+    limits: UploadLimits,
+) -> UploadReading | ContainerReading:
+    report = batch.report
+    checkpoint = Checkpoint(report.bytes_done, report.sha256, batch.last_row_number)
+    arrival = Arrival(report.batch_id, checkpoint, upload.declared_bytes, upload.declared_sha256)
+    chunker = Chunker(
+        fingerprints,
+        publisher_id=upload.publisher_id,
+        last_row_number=batch.last_row_number,
+        rows_max=limits.chunk_rows,
+        bytes_max=_CHUNK_BYTES_MAX,
+    )
+    file_format, mapping = upload.file_format, upload.mapping
+    if file_format.is_container:
+        return ContainerReading(unpacker, file_format, mapping, law, chunker, arrival, limits=limits.file)
+    reader = KeyFileReader(file_format, mapping, law=law, limits=limits.file, is_gzip=upload.is_gzip)
+    # What is packed becomes many rows, which are all in memory until they are stored.
+    piece_bytes = limits.file.block_bytes // (_PACKED_SHARE if upload.is_gzip else 1)
+    return UploadReading(reader, chunker, arrival, piece_bytes=piece_bytes)
 
 
 async def _open_writer(
     database: Database, fingerprints: Fingerprints, upload: Upload, batch: StoredBatch, data_key: DataKey | None
 ) -> UploadWriter:
-    async with database.connection() as connection:
+    async with database.of_publisher(upload.publisher_id).reading() as connection:
         ends = await read_ends(connection, upload.publisher_id, batch.report.batch_id)
     return UploadWriter(
         database, fingerprints, publisher_id=upload.publisher_id, batch=batch, data_key=data_key, ends=ends
@@ -116,7 +136,7 @@ async def _replay(database: Database, upload: Upload, batch: StoredBatch, pieces
         # A replay writes before it answers: only a commit proves that the first answer survived a failover.
         await connection.execute(statement("batches.touch_batch"), upload.publisher_id, report.batch_id)
 
-    await short_transaction(database, work)
+    await short_transaction(database.of_publisher(upload.publisher_id), work)
     return report
 
 

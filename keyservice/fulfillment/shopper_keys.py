@@ -34,6 +34,12 @@ class ShopperKeys:
                 keys[row["shopper_ref"]] = self._open(row["shopper_ref"], row["wrapped_key"])
         return keys
 
+    async def find(self, connection: Connection, shopper_refs: Iterable[UUID]) -> dict[UUID, DataKey]:
+        """The keys of these shoppers that are there. Of one whose key is lost, the person is lost with it."""
+        asked = [(ref,) for ref in sorted(set(shopper_refs))]
+        rows = await connection.fetchmany(statement("orders.shopper_key"), asked) if asked else []
+        return {row["shopper_ref"]: self._open(row["shopper_ref"], row["wrapped_key"]) for row in rows}
+
     def _open(self, shopper_ref: UUID, wrapped: bytes) -> DataKey:
         wrapping = self._wrapping.get(sealed_data_key_id(wrapped), self._current)
         return DataKey(0, wrapping.open(wrapped, _shopper_aad(shopper_ref)))

@@ -4,17 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from keyservice.domain.errors import OutcomeUnknown, Overloaded
+from keyservice.domain.errors import KeyserviceError, OutcomeUnknown, Overloaded
 from keyservice.postgres.connection import CONNECTION_LOST, WORTH_REPEATING, Connection, Database
 
 T = TypeVar("T")
 
-# Bounded waits, and no plan that reads or sorts whole tables: a plan made while a table was small, or by statistics that
-# do not know a publisher yet, must not become the plan of the day when it is large.
-LOCAL_SETTINGS: Final = (
-    "SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '60s';"
-    " SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off"
-)
+# Whoever waits longer is told so: nothing here is worth a minute.
+LOCAL_SETTINGS: Final = "SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '60s'"
 _PAUSE_SECONDS_MAX: Final = 1.0
 
 
@@ -32,22 +28,25 @@ async def short_transaction(
     """
     loop = asyncio.get_running_loop()
     deadline, pause = loop.time() + patience_seconds, 0.01
+    failure: KeyserviceError = Overloaded("the database is busy; nothing of this step was stored; send it again")
     while True:
         try:
             return await _to_the_end(_run(database, work))
         except WORTH_REPEATING as error:
-            if loop.time() > deadline:
-                raise Overloaded("the database is busy; nothing of this step was stored; send it again") from error
+            cause: BaseException = error
         except CONNECTION_LOST as error:
-            if not is_repeatable or loop.time() > deadline:
-                raise OutcomeUnknown("the database is away; send the same request again") from error
+            # From here on nobody can tell, whatever comes later.
+            cause, failure = error, OutcomeUnknown("the database is away; send the same request again")
+            if not is_repeatable:
+                raise failure from cause
+        if loop.time() > deadline:
+            raise failure from cause
         await asyncio.sleep(pause)
         pause = min(2 * pause, _PAUSE_SECONDS_MAX)
 
 
 async def _run(database: Database, work: Callable[[Connection], Awaitable[T]]) -> T:
-    async with database.transaction() as connection:
-        await connection.execute(LOCAL_SETTINGS)
+    async with database.transaction(settings=LOCAL_SETTINGS) as connection:
         return await work(connection)
 
 

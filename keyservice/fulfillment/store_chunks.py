@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from operator import itemgetter
-from typing import Final, NamedTuple
+from operator import attrgetter
+from typing import NamedTuple
 from uuid import UUID
 
 from pydantic_core import to_json
@@ -14,7 +14,8 @@ from pydantic_core import to_json
 from keyservice.crypto.fingerprints import Fingerprints
 from keyservice.crypto.sealing import DataKey, notes_aad, seal_keys
 from keyservice.domain.batch import BatchState, UploadConflict, Verdict
-from keyservice.domain.key import KeyPlace
+from keyservice.domain.key import KeyPlace, KeyText
+from keyservice.domain.key_parts import telling_text
 from keyservice.fulfillment.judge_rows import Judged, judge_chunk
 from keyservice.fulfillment.read_batches import StoredBatch, lock_batch
 from keyservice.fulfillment.read_upload import Chunk
@@ -22,17 +23,20 @@ from keyservice.fulfillment.short_transaction import short_transaction
 from keyservice.postgres.connection import Connection, Database, lost_race_on
 from keyservice.postgres.statements import statement
 
-_KEY_COLUMNS: Final = (
-    *("publisher_id", "segment_id", "position", "row_number", "sealed", "fingerprint", "suffix_token"),
-    *("publisher_key_id", "notes"),
-)
-_FINGERPRINT: Final = _KEY_COLUMNS.index("fingerprint")
-_REFUSED_COLUMNS: Final = (
-    *("publisher_id", "batch_id", "row_number", "verdict", "reason", "earlier_row", "publisher_key_id"),
-)
-_DRY_RUN_COLUMNS: Final = ("publisher_id", "batch_id", "fingerprint", "row_number")
 
-SealedKey = tuple[int, int, int, int, bytes, bytes, bytes, str | None, bytes | None]
+class SealedKey(NamedTuple):
+    """A key as its row holds it, less the publisher."""
+
+    segment_id: int
+    position: int
+    row_number: int
+    sealed: bytes
+    fingerprint: bytes
+    suffix_token: bytes
+    publisher_key_id: str | None
+    notes: bytes | None
+    mime: str | None
+    name: str | None
 
 
 class SegmentEnd(NamedTuple):
@@ -93,7 +97,7 @@ class UploadWriter:
             attempts += 1
             return await self._store(connection, chunk, is_repeated=attempts > 1)
 
-        self.stored = await short_transaction(self._database, work)
+        self.stored = await short_transaction(self._database.of_publisher(self.publisher_id), work)
 
     async def _store(self, connection: Connection, chunk: Chunk, *, is_repeated: bool) -> Stored:
         batch = await lock_batch(connection, self.publisher_id, self.batch_id)
@@ -110,7 +114,7 @@ class UploadWriter:
             await self._remember(connection, chunk, judged)
             ends = {}
         else:
-            ends = await self._lay_keys(connection, self._data_key, chunk, judged)
+            ends = await self._lay_keys(connection, self._data_key, chunk, judged, batch.report.priority)
         await self._write_refused(connection, judged)
         counts = self.stored.counts + Counter(row.verdict for row in judged.refused)
         counts[Verdict.ACCEPTED] += len(judged.accepted)
@@ -121,23 +125,25 @@ class UploadWriter:
         return Mark(self.stored.mark.rows_done + chunk.row_count, chunk.bytes_done, chunk.last_row_number)
 
     async def _lay_keys(
-        self, connection: Connection, data_key: DataKey, chunk: Chunk, judged: Judged
+        self, connection: Connection, data_key: DataKey, chunk: Chunk, judged: Judged, priority: int
     ) -> dict[date | None, SegmentEnd]:
         """Positions in the order of the file, rows in the order of the index."""
         if not judged.accepted:
             return self.stored.ends
         expiries = dict.fromkeys(chunk.rows[index].expires_on for index in judged.accepted)
-        ends = self.stored.ends | await self._open_segments(connection, expiries)
+        ends = self.stored.ends | await self._open_segments(connection, expiries, priority)
         places = _next_places(self.publisher_id, chunk, judged.accepted, ends)
         sealed = await asyncio.to_thread(_sealed, self._fingerprints, data_key, chunk, judged.accepted, places)
         with lost_race_on("keys_enter_once"):
-            await connection.copy_records_to_table("keys", records=sealed, columns=_KEY_COLUMNS)
+            await connection.execute(
+                statement("batches.insert_keys"), self.publisher_id, self.batch_id, *_columns(sealed)
+            )
         segment_ids, loaded = zip(*(ends[expires_on] for expires_on in expiries), strict=True)
         await connection.execute(statement("batches.load_segments"), self.publisher_id, segment_ids, loaded)
         return ends
 
     async def _open_segments(
-        self, connection: Connection, expiries: dict[date | None, None]
+        self, connection: Connection, expiries: dict[date | None, None], priority: int
     ) -> dict[date | None, SegmentEnd]:
         missing = [expires_on for expires_on in expiries if expires_on not in self.stored.ends]
         if not missing:
@@ -147,36 +153,30 @@ class UploadWriter:
         await connection.executemany(
             statement("batches.insert_segment"),
             [
-                (self.publisher_id, end.segment_id, self.pool_id, self.batch_id, expires_on)
+                (self.publisher_id, end.segment_id, self.pool_id, self.batch_id, expires_on, priority)
                 for expires_on, end in opened.items()
             ],
         )
         return opened
 
     async def _remember(self, connection: Connection, chunk: Chunk, judged: Judged) -> None:
-        rows = [
-            (self.publisher_id, self.batch_id, chunk.fingerprints[index], chunk.rows[index].row_number)
-            for index in judged.accepted
-        ]
-        rows.sort(key=lambda row: row[2])
-        await connection.copy_records_to_table("dry_run_fingerprints", records=rows, columns=_DRY_RUN_COLUMNS)
+        if not judged.accepted:
+            return
+        rows = [(chunk.fingerprints[index], chunk.rows[index].row_number) for index in judged.accepted]
+        rows.sort()
+        await connection.execute(
+            statement("batches.insert_dry_run_fingerprints"), self.publisher_id, self.batch_id, *_columns(rows)
+        )
 
     async def _write_refused(self, connection: Connection, judged: Judged) -> None:
         if not judged.refused:
             return
         records = [
-            (
-                self.publisher_id,
-                self.batch_id,
-                row.row_number,
-                row.verdict,
-                row.reason,
-                row.earlier_row,
-                row.publisher_key_id,
-            )
-            for row in judged.refused
+            (row.row_number, row.verdict, row.reason, row.earlier_row, row.publisher_key_id) for row in judged.refused
         ]
-        await connection.copy_records_to_table("refused_rows", records=records, columns=_REFUSED_COLUMNS)
+        await connection.execute(
+            statement("batches.insert_refused_rows"), self.publisher_id, self.batch_id, *_columns(records)
+        )
 
     async def _advance(
         self, connection: Connection, chunk: Chunk, mark: Mark, counts: Counter[Verdict], now: datetime
@@ -231,10 +231,29 @@ def _sealed(
     records: list[SealedKey] = []
     for index, place, text, sealed_text in zip(accepted, places, texts, sealed, strict=True):
         row = chunk.rows[index]
-        token = fingerprints.suffix(place.publisher_id, text)
+        told_by = text if row.mime is None else telling_text(KeyText(text), row.mime).raw
+        token = fingerprints.suffix(place.publisher_id, told_by)
         fingerprint = chunk.fingerprints[index]
         # Sealed like the key: in a file whose columns slipped, the notes may be one.
         notes = None if row.notes is None else data_key.seal(row.notes.encode(), notes_aad(place))
-        records.append((*place, row.row_number, sealed_text, fingerprint, token, row.publisher_key_id, notes))
-    records.sort(key=itemgetter(_FINGERPRINT))
+        records.append(
+            SealedKey(
+                place.segment_id,
+                place.position,
+                row.row_number,
+                sealed_text,
+                fingerprint,
+                token,
+                row.publisher_key_id,
+                notes,
+                row.mime,
+                row.name,
+            )
+        )
+    records.sort(key=attrgetter("fingerprint"))
     return records
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """Row-level security forbids COPY; arrays, one for each column, come next in speed."""
+    return list(zip(*rows, strict=True))

@@ -20,7 +20,7 @@ Kind = Literal[
 
 _DECLARED: Final[Mapping[Kind, str]] = {
     "id": """
-        batch_id caller_id claim_id connector_id data_key_id delivery_id event_id hold_id job_id key_request_id
+        batch_id caller_id claim_id connector_id data_key_id delivery_id endpoint_id event_id hold_id job_id key_request_id
         line_item_id mail_id order_id order_number pool_id publisher_id purchase_id segment_id subscription_id unit_id
         user_id worker_id
     """,
@@ -31,7 +31,7 @@ _DECLARED: Final[Mapping[Kind, str]] = {
     """,
     "seconds": "age_seconds budget_seconds lag_seconds retry_seconds seconds timeout_seconds wait_seconds",
     "name": """
-        account code component connector constraint job migration mode operation outcome policy preset reason role
+        account chore code component connector constraint job migration mode operation outcome policy preset reason role
         setting state table verdict
     """,
     "path": "route",

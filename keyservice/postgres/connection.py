@@ -3,12 +3,13 @@
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import asyncpg
 
 from keyservice.domain.errors import OutcomeUnknown, Overloaded
+from keyservice.postgres.roles import TAKE_ON_PIPELINE, take_on_publisher
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -45,6 +46,10 @@ class LostRace(Exception):
     """Another transaction stored the same thing first: run again and find it."""
 
 
+class NotCommitted(Exception):
+    """COMMIT was answered with ROLLBACK: a statement had failed, and somebody swallowed its error."""
+
+
 # Nothing was committed and the same work may succeed now.
 WORTH_REPEATING = (
     LostRace,
@@ -56,6 +61,13 @@ WORTH_REPEATING = (
 )
 
 
+# No plan that reads or sorts whole tables. Plans are kept with their connection: one made while a table was small, or by
+# statistics that do not know a publisher yet, must not become the plan of the day when it is large. So every transaction
+# says this, whatever it asks. The two make whatever cannot do without them look so dear that a server with LLVM would
+# compile it: a third of a second for statements that take a millisecond.
+PLANNER_SETTINGS: Final = "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL jit = off"
+
+
 class UnsafeDatabase(Exception):
     """The server or the role would break a promise; the message says which and what to change."""
 
@@ -65,13 +77,45 @@ async def open_connection(url: str, *, statement_cache_size: int = 200) -> "asyn
     return await asyncpg.connect(url, statement_cache_size=statement_cache_size)
 
 
-class Database:
-    """The pool. Only transaction-scoped state lives on its connections, so poolers and failover are configuration."""
+@asynccontextmanager
+async def pipeline_transaction(url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """One transaction of a short command, on a connection of its own, in the pipeline's role."""
+    connection = await asyncpg.connect(url)
+    try:
+        async with connection.transaction():
+            await connection.execute(TAKE_ON_PIPELINE)
+            yield connection
+    finally:
+        await connection.close()
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", *, url: str, acquire_seconds: float) -> None:
+
+class Database:
+    """The pool, and the role that its transactions take on: the pipeline's, which may cross publishers, or one publisher's.
+
+    Only transaction-scoped state lives on its connections, so poolers and failover are configuration.
+    """
+
+    def __init__(
+        self,
+        pool: "asyncpg.Pool[asyncpg.Record]",
+        *,
+        url: str,
+        acquire_seconds: float,
+        take_on: str = TAKE_ON_PIPELINE,
+    ) -> None:
         self._pool = pool
         self._acquire_seconds = acquire_seconds
+        self._take_on = take_on
         self.url = url
+
+    def of_publisher(self, publisher_id: int) -> "Database":
+        """The same pool for statements that are made for one publisher: no other publisher's rows exist in them."""
+        return Database(
+            self._pool,
+            url=self.url,
+            acquire_seconds=self._acquire_seconds,
+            take_on=take_on_publisher(publisher_id),
+        )
 
     @classmethod
     @asynccontextmanager
@@ -93,25 +137,71 @@ class Database:
             pool.terminate()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator["PoolConnectionProxy[asyncpg.Record]"]:
-        """One connection without a transaction. Raises Overloaded when none is free in time, DatabaseAway when it breaks."""
-        try:
-            async with self._pool.acquire(timeout=self._acquire_seconds) as connection:
-                yield connection
-        except DatabaseAway:
-            raise
-        except TimeoutError as error:
-            raise Overloaded("every database connection is busy; try again") from error
-        except CONNECTION_LOST as error:
-            raise DatabaseAway("the database is away; repeat the same request") from error
+    async def transaction(self, *, settings: str = "") -> AsyncIterator["PoolConnectionProxy[asyncpg.Record]"]:
+        """A READ COMMITTED transaction in the role; COMMIT runs without a time limit because its outcome must not be guessed.
+
+        Raises Overloaded when no connection is free in time, DatabaseAway when it breaks.
+        """
+        async with self._acquired() as connection:
+            with commit_believed(connection):
+                # asyncpg's own transaction() would be one more round trip, and one more place to forget the role.
+                await connection.execute(f"BEGIN; {self._take_on}; {PLANNER_SETTINGS}; {settings}")
+                try:
+                    yield connection
+                except BaseException:
+                    with suppress(*CONNECTION_LOST):
+                        await connection.execute("ROLLBACK")
+                    raise
+                await commit(connection)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator["PoolConnectionProxy[asyncpg.Record]"]:
-        """A READ COMMITTED transaction; COMMIT runs without a time limit because its outcome must not be guessed."""
-        async with self.connection() as connection:
-            with commit_believed(connection):
-                async with connection.transaction():
+    async def reading(self) -> AsyncIterator["PoolConnectionProxy[asyncpg.Record]"]:
+        """A transaction in the role that can write nothing, so there is no outcome to be unsure of. Raises as above."""
+        async with self._read_only("BEGIN READ ONLY", "") as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def snapshot(self, *, settings: str = "") -> AsyncIterator["PoolConnectionProxy[asyncpg.Record]"]:
+        """The same, and everything read in it is of one moment. While it lasts, nothing that others delete is cleared away."""
+        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        async with self._read_only(begin, settings) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _read_only(self, begin: str, settings: str) -> AsyncIterator["PoolConnectionProxy[asyncpg.Record]"]:
+        async with self._acquired() as connection:
+            await connection.execute(f"{begin}; {self._take_on}; {PLANNER_SETTINGS}; {settings}")
+            try:
+                yield connection
+            finally:
+                with suppress(*CONNECTION_LOST):
+                    await connection.execute("ROLLBACK")
+
+    @asynccontextmanager
+    async def _acquired(self) -> AsyncIterator["PoolConnectionProxy[asyncpg.Record]"]:
+        is_elsewhere = False
+        try:
+            async with self._pool.acquire(timeout=self._acquire_seconds) as connection:
+                try:
                     yield connection
+                except OSError as error:
+                    # A full disk or somebody else's time limit is not the database's fault.
+                    is_elsewhere = not isinstance(error, ConnectionError) and not connection.is_closed()
+                    raise
+        except DatabaseAway:
+            raise
+        except CONNECTION_LOST as error:
+            if is_elsewhere:
+                raise
+            if isinstance(error, TimeoutError):
+                raise Overloaded("every database connection is busy; try again") from error
+            raise DatabaseAway("the database is away; repeat the same request") from error
+
+
+async def commit(connection: Connection) -> None:
+    """Raises NotCommitted: the server ends a transaction in which a statement failed without calling that an error."""
+    if await connection.execute("COMMIT") != "COMMIT":
+        raise NotCommitted
 
 
 @contextmanager
@@ -141,52 +231,6 @@ def commit_believed(connection: Connection) -> Iterator[None]:
 
 async def _leave_as_it_is(_: "asyncpg.Connection[asyncpg.Record]") -> None:
     """No reset query: it would cost a round trip per use, and there is no session state to reset."""
-
-
-async def check_server(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Raise UnsafeDatabase unless the server is PostgreSQL 15 to 18 and keeps what it acknowledges."""
-    version = connection.get_server_version()
-    if not 15 <= version.major <= 18:
-        raise UnsafeDatabase(f"PostgreSQL {version.major} is not supported: use PostgreSQL 15, 16, 17 or 18")
-    rows = await connection.fetch(
-        "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit')"
-    )
-    settings = {row["name"]: row["setting"] for row in rows}
-    for name in ("fsync", "full_page_writes"):
-        if settings[name] != "on":
-            raise UnsafeDatabase(f"{name} is {settings[name]}: a crash would lose acknowledged keys; set {name} = on")
-    if settings["synchronous_commit"] not in ("on", "remote_apply"):
-        raise UnsafeDatabase(
-            f"synchronous_commit is {settings['synchronous_commit']}: acknowledged keys could be lost;"
-            " set synchronous_commit = on (or remote_apply)"
-        )
-
-
-async def check_role(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Raise UnsafeDatabase when the service would run as a superuser, as an owner, or past row-level security."""
-    role = await connection.fetchrow(
-        "SELECT rolname, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user"
-    )
-    assert role is not None
-    for attribute, word in (
-        ("rolsuper", "a superuser"),
-        ("rolbypassrls", "exempt from row-level security"),
-        ("rolcreaterole", "allowed to create roles"),
-        ("rolcreatedb", "allowed to create databases"),
-    ):
-        if role[attribute]:
-            raise UnsafeDatabase(
-                f"the service's role {role['rolname']} is {word}: give it a role of its own (see README)"
-            )
-    owned = await connection.fetchval(
-        "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname = 'public' AND pg_has_role(current_user, c.relowner, 'MEMBER')"
-    )
-    if owned:
-        raise UnsafeDatabase(
-            f"the service's role {role['rolname']} owns the tables: let another role own and migrate them"
-            " (KEYSERVICE_DATABASE_OWNER_URL) and give the service its own"
-        )
 
 
 @contextmanager

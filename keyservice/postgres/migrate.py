@@ -1,6 +1,7 @@
 """Migrations: Alembic's bookkeeping over plain SQL files, one transaction each, under an advisory lock."""
 
 import asyncio
+import contextlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +14,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from keyservice.postgres.connection import UnsafeDatabase, check_server
+from keyservice.postgres.connection import UnsafeDatabase
+from keyservice.postgres.roles import WORKING_ROLES
 from keyservice.postgres.schema_version import migrations_directory, newest_version
+from keyservice.postgres.start_checks import check_server
 
 if TYPE_CHECKING:
     from sqlalchemy.connectors.asyncio import AsyncAdapt_dbapi_connection
@@ -29,6 +32,8 @@ async def migrate(owner_url: str, *, service_role: str, service_password: str | 
     try:
         await check_server(connection)
         await _lock(connection)
+        for role in WORKING_ROLES:
+            await _create_role(connection, role, "NOLOGIN")
         await _run_alembic(owner_url)
         await _prepare_service_role(connection, service_role, service_password)
     finally:
@@ -43,6 +48,22 @@ def run_sql_beside(python_file: str) -> None:
     op.execute(text("SET LOCAL lock_timeout = '4s'"))
     connection: AsyncAdapt_dbapi_connection = op.get_bind().connection.dbapi_connection  # type: ignore[assignment]
     connection.run_async(lambda raw: raw.execute(script))
+
+
+def create_index_beside_traffic(name: str, columns: str) -> None:
+    """Build an index without holding writers up; one that an interrupted run left unfinished is built anew."""
+    with op.get_context().autocommit_block():
+        connection = op.get_bind()
+        unfinished = text("SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(:name) AND NOT indisvalid")
+        if connection.execute(unfinished, {"name": name}).first() is not None:
+            connection.execute(text(f"DROP INDEX CONCURRENTLY {name}"))
+        connection.execute(text(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {columns}"))
+
+
+def validate_constraint(table: str, name: str) -> None:
+    """Check the rows that were there before a constraint was added as NOT VALID; readers and writers go on."""
+    op.execute(text("SET LOCAL lock_timeout = '4s'"))
+    op.execute(text(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}"))
 
 
 def role_of(url: str) -> tuple[str, str | None]:
@@ -87,11 +108,38 @@ def _upgrade(connection: Connection) -> None:
 async def _prepare_service_role(
     connection: "asyncpg.Connection[asyncpg.Record]", role: str, password: str | None
 ) -> None:
-    quoted = await connection.fetchval("SELECT quote_ident($1)", role)
-    if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
-        secret = await connection.fetchval("SELECT quote_literal($1)", password) if password else None
-        login = f"LOGIN PASSWORD {secret}" if secret else "LOGIN"
-        await connection.execute(f"CREATE ROLE {quoted} {login} NOINHERIT")
+    quoted = str(await connection.fetchval("SELECT quote_ident($1)", role))
+    secret = await connection.fetchval("SELECT quote_literal($1)", password) if password else None
+    await _create_role(connection, quoted, f"LOGIN PASSWORD {secret}" if secret else "LOGIN")
+    await _let_take_on(connection, role, quoted)
     grants = (migrations_directory() / "grants.sql").read_text(encoding="utf-8")
     async with connection.transaction():
-        await connection.execute(grants.replace("service_role", str(quoted)))
+        await connection.execute(grants.replace("service_role", quoted))
+
+
+async def _create_role(connection: "asyncpg.Connection[asyncpg.Record]", quoted: str, options: str) -> None:
+    if await connection.fetchval("SELECT 1 FROM pg_roles WHERE quote_ident(rolname) = $1", quoted):
+        return
+    # Roles belong to the whole server, and the lock only to this database: another one may be migrated at this moment.
+    with contextlib.suppress(asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
+        await connection.execute(f"CREATE ROLE {quoted} {options} NOINHERIT")
+
+
+async def _let_take_on(connection: "asyncpg.Connection[asyncpg.Record]", role: str, quoted: str) -> None:
+    """The service's role may take the working roles on, and has none of their rights before it does."""
+    is_fine_grained = connection.get_server_version() >= (16, 0)
+    options = " WITH INHERIT FALSE, SET TRUE" if is_fine_grained else ""
+    try:
+        for working in WORKING_ROLES:
+            row = await connection.fetchrow(
+                "SELECT pg_has_role($1, $2, 'MEMBER') AS may, pg_has_role($1, $2, 'USAGE') AS inherits", role, working
+            )
+            assert row is not None
+            if not row["may"] or (row["inherits"] and is_fine_grained):
+                await connection.execute(f"GRANT {working} TO {quoted}{options}")
+            if row["inherits"] and not is_fine_grained:
+                await connection.execute(f"ALTER ROLE {quoted} NOINHERIT")
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise UnsafeDatabase(
+            f"the owner may not grant {' and '.join(WORKING_ROLES)} to {role}: as a superuser, run deploy/postgres/roles.sql"
+        ) from error

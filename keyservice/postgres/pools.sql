@@ -1,27 +1,28 @@
 -- insert_pool --
-INSERT INTO pools (publisher_id, pool_id, name, policy, warning_level, alert_level, alarm, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp())
+INSERT INTO pools (publisher_id, pool_id, name, policy, warning_level, alert_level, alarm, is_sandbox, days_left_min,
+                   created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp())
 RETURNING created_at;
 
 -- pool --
-SELECT pool_id, name, policy, warning_level, alert_level, state, created_at
+SELECT pool_id, name, policy, warning_level, alert_level, days_left_min, is_sandbox, state, created_at
   FROM pools
- WHERE publisher_id = $1 AND pool_id = $2;
+ WHERE publisher_id = $1 AND pool_id = $2 AND connector_id IS NULL;
 
 -- pools --
--- In the order in which they were created.
-SELECT pool_id, name, policy, warning_level, alert_level, state, created_at
+-- In the order in which they were created. What a connector's keys are recorded in is not the publisher's to manage.
+SELECT pool_id, name, policy, warning_level, alert_level, days_left_min, is_sandbox, state, created_at
   FROM pools
- WHERE publisher_id = $1 AND ($2::uuid IS NULL OR pool_id > $2)
+ WHERE publisher_id = $1 AND connector_id IS NULL AND ($2::uuid IS NULL OR pool_id > $2)
  ORDER BY pool_id
  LIMIT $3;
 
 -- change_pool --
-UPDATE pools SET name = $3, policy = $4, warning_level = $5, alert_level = $6, state = $7
+UPDATE pools SET name = $3, policy = $4, warning_level = $5, alert_level = $6, days_left_min = $7, state = $8
  WHERE publisher_id = $1 AND pool_id = $2;
 
 -- own_pools --
-SELECT pool_id FROM pools WHERE publisher_id = $1 AND pool_id = ANY($2::uuid[]);
+SELECT pool_id FROM pools WHERE publisher_id = $1 AND pool_id = ANY($2::uuid[]) AND connector_id IS NULL;
 
 -- publishers --
 SELECT publisher_id, handle, name, created_at FROM publishers WHERE publisher_id > $1 ORDER BY publisher_id LIMIT $2;

@@ -104,6 +104,7 @@ _TERMS: Final = [
     Member("/policy", junk.POLICY),
     Member("/warning_level", junk.LEVEL | pieces("3")),
     Member("/alert_level", junk.LEVEL | pieces("10")),
+    Member("/days_left_min", junk.LEVEL | pieces("3651")),
 ]
 # null means in a change: as it was.
 _CHANGE: Final = [
@@ -139,12 +140,86 @@ _PLANS: Final = pieces(
     json.dumps({"steps": [_STEP], PLANTED: 1}),
 )
 
+_NO_REFERENCES: Final = (
+    *(
+        "",
+        " ",
+        "-a",
+        ".",
+        "a b",
+        "a/b",
+        "a%2fb",
+        "a\n",
+        "\u0661",
+        "\u00e4",
+        "a" * 101,
+        "a?b",
+        "a#b",
+        "<script>",
+        PLANTED + "!",
+    ),
+)
+_NO_SECONDS: Final = pieces(
+    '"5"', "true", "5.0", "5e0", "0", "-1", "86401", "2592001", "9223372036854775807", "[]", "{}"
+)
+_LINES_TOO_MANY: Final = json.dumps([{"product_ref": 1}] * 10_001)
+_NO_REASONS: Final = junk.NAME | pieces("null")
+_NO_TIMES: Final = texts(
+    *(
+        "",
+        " ",
+        "now",
+        PLANTED,
+        "2026-11-22",
+        "2026-11-22T15:19:21",
+        "2026-02-30T00:00:00Z",
+        "24:00",
+        "2026-11-22T25:00:00Z",
+    ),
+) | pieces("true", "[]", "{}", "5", "-1e30")
+
+_NO_REFS: Final = (
+    junk.NOT_A_TEXT
+    | pieces("null")
+    | texts(
+        *("", "0", "-1", "+5", "5.0", "5e0", "0x5", "05", " 5", "5 ", "5\n", "1_000", "\u0665", "\uff15", "\u00b2"),
+        *("9007199254740992", "18446744073709551616", "9" * 400, PLANTED, "1;DROP TABLE products"),
+    )
+)
+_PACKAGE: Final = [
+    Member("/name", junk.NAME | pieces("null")),
+    Member("/nexwayProductId", junk.NOT_A_LIST | pieces("null", "[]", '["5","5"]')),
+    Member("/nexwayProductId", pieces(json.dumps([str(number) for number in range(1, 502)]))),
+    Member("/nexwayProductId/0", _NO_REFS),
+    Member("/publisherProductId", junk.NOT_A_LIST | pieces('["one","two"]', json.dumps([PLANTED] * 501))),
+    Member("/publisherProductId/0", junk.NAME | pieces("null")),
+    Member("/status", junk.NOT_A_TEXT | texts("", "enabled", "ENABLED ", "OPEN", PLANTED)),
+    Member("/threshold", {name: text for name, text in junk.LEVEL.items() if text != "null"}),
+    Member("/publisherId", junk.NOT_A_TEXT | texts("", "x" * 64)),
+]
+_STOCK_SENT_BACK: Final = ("available", "occupied", "canceled", "renewed", "blacklisted")
+
 MEMBERS: Final[dict[str, list[Member]]] = {
+    "package": _PACKAGE,
+    "changed package": [
+        *_PACKAGE,
+        Member("/id", {name: text for name, text in junk.UUID.items() if text != "null"} | texts(_AN_ID)),
+        Member("/stock", junk.NOT_AN_OBJECT | pieces("{}", '{"available":1}')),
+        *(Member(f"/stock/{name}", pieces("null", '"1"', "1.0", "true")) for name in _STOCK_SENT_BACK),
+    ],
     "order": _ORDER,
     "stock": _STOCK,
     "cancel": _CANCEL,
-    "pool": _TERMS,
+    "pool": [*_TERMS, Member("/is_sandbox", junk.FLAG | pieces("null"))],
     "changed pool": [*_CHANGE, Member("/is_open", junk.FLAG)],
+    "withdrawal": [
+        Member("/keys", junk.NOT_A_LIST | pieces("null", f"[{','.join(['1'] * 3)}]", json.dumps(["x"] * 1_000))),
+        Member("/keys", pieces(json.dumps([PLANTED] * 1_001), json.dumps([PLANTED] * 20_000))),
+        Member("/keys/0", junk.NOT_A_TEXT | pieces("null") | texts("", "x" * 1_025, "\u00e9" * 1_025)),
+        Member("/publisher_key_ids", junk.NOT_A_LIST | pieces("null", json.dumps(["x"] * 1_000))),
+        Member("/publisher_key_ids/0", junk.NOT_A_TEXT | pieces("null") | texts("", "x" * 129)),
+        Member("/reason", junk.NAME | pieces("null") | texts("x" * 201)),
+    ],
     "template": [
         Member("/name", junk.NAME | pieces("null")),
         Member("/quantity_mode", junk.MODE | texts("one", "quantity")),
@@ -159,10 +234,48 @@ MEMBERS: Final[dict[str, list[Member]]] = {
         Member("/publisher_product_id", junk.NAME),
     ],
     "publisher": [Member("/name", junk.NAME | pieces("null")), Member("/handle", junk.HANDLE)],
+    "caller": [
+        Member("/name", junk.NAME | pieces("null")),
+        Member("/kind", junk.CALLER_KIND | texts("publisher", "auditor")),
+        Member("/scopes", junk.SCOPES),
+        Member("/validation", junk.POLICY | pieces("null")),
+        Member("/cancel_period_days", junk.LEVEL | pieces("3651")),
+        Member("/is_sandbox", junk.FLAG | pieces("null")),
+        Member("/requests_per_second", junk.LIMIT | pieces("1000001", "null")),
+        Member("/requests_burst", junk.LIMIT | pieces("1000001")),
+        Member("/requests_per_day", junk.LIMIT | pieces("2000000001")),
+    ],
     "search": [
         Member("/email", junk.EMAIL | pieces("null")),
         Member("/size", junk.SIZE),
         Member("/after", _CURSORS),
+    ],
+    "key search": [
+        Member("/key", junk.NOT_A_TEXT | pieces("null", '""') | texts("x" * 1_025)),
+    ],
+    "search by ending": [
+        Member("/ending", junk.NOT_A_TEXT | pieces("null") | texts("", "NDIN", "ENDING", "x" * 1_025)),
+        Member("/publisher", junk.NOT_A_TEXT | pieces("null") | texts("x" * 64)),
+        Member("/purpose", junk.NAME | pieces("null") | texts("for endin", "ENDIN")),
+    ],
+    "acknowledgement": [
+        Member("/sequences", junk.NOT_A_LIST | pieces("null", "[]", f"[{','.join(['1'] * 1_001)}]")),
+        Member("/sequences/0", junk.SEQUENCE),
+    ],
+    "claim": [
+        Member("/reference", junk.NOT_A_TEXT | junk.ABSENT | pieces("null") | texts(*_NO_REFERENCES)),
+        Member("/lines", pieces("null", "[]", "{}", "5", f'"{PLANTED}"', "[null]", "[[]]", "[{}]", _LINES_TOO_MANY)),
+        Member("/lines/0/product_ref", junk.PRODUCT_REF | pieces("9007199254740991")),
+        Member("/lines/0/quantity", junk.BLOCK_SIZE | pieces("10000", "1000001")),
+        Member("/email", {name: text for name, text in junk.EMAIL.items() if text != "null"}),
+        Member("/hold_seconds", _NO_SECONDS),
+        Member("/wait", junk.FLAG | pieces("null", "true")),  # a hold does not wait
+        Member("/paid_at", _NO_TIMES),
+    ],
+    "longer hold": [Member("/seconds", _NO_SECONDS | pieces("null"))],
+    "revocation": [
+        Member("/reason", _NO_REASONS),
+        Member("/units", pieces("[]", "{}", "5", f'"{PLANTED}"', "[null]", f'["{PLANTED}"]', f'["{_AN_ID}\\n"]')),
     ],
 }  # fmt: skip
 

@@ -14,6 +14,8 @@ from tests.lab.order_bodies import order_body
 # An HTTP status, or the answer codes of which one must stand in a Connect answer of status 200.
 Expected = int | frozenset[int]
 HELD: Final = "(held)"
+HELD_CLAIM: Final = "json-held"
+SOLD_CLAIM: Final = "json-sold"
 _numbers: Final = count(1)
 
 
@@ -95,7 +97,7 @@ def entrances(premises: Premises) -> dict[str, Entrance]:
     number = next(_numbers)
     publisher, admin = bearer(premises.publisher), bearer(premises.admin)
     secret = f"secret: {premises.reseller}"
-    shop = premises.own
+    pipeline, shop, foreign = bearer(premises.pipeline), premises.own, premises.foreign
     order = order_body(f"json-{number}", (shop.product_ref, 1))
     order["customer"]["partnerId"] = PLANTED
     order["orderLines"][0]["discounts"] = [dict(order["discounts"][0])]
@@ -129,14 +131,36 @@ def entrances(premises: Premises) -> dict[str, Entrance]:
             "POST",
             "/publisher/pools",
             publisher,
-            {"name": named, "policy": "fifo", "warning_level": 9, "alert_level": 4},
+            {
+                "name": named,
+                "policy": "fifo",
+                "warning_level": 9,
+                "alert_level": 4,
+                "days_left_min": 9,
+                "is_sandbox": False,
+            },
         ),
         Entrance(
             "changed pool",
             "PATCH",
             f"/publisher/pools/{shop.pool_id}",
             publisher,
-            {"name": named + " b", "policy": "fifo", "warning_level": 9, "alert_level": 4, "is_open": True},
+            {
+                "name": named + " b",
+                "policy": "fifo",
+                "warning_level": 9,
+                "alert_level": 4,
+                "days_left_min": 9,
+                "is_open": True,
+            },
+            200,
+        ),
+        Entrance(
+            "withdrawal",
+            "POST",
+            f"/publisher/pools/{shop.pool_id}/withdrawals",
+            publisher,
+            {"keys": [f"{PLANTED}-{number}"], "publisher_key_ids": [f"{PLANTED}-{number}"], "reason": "a leak"},
             200,
         ),
         Entrance(
@@ -149,7 +173,55 @@ def entrances(premises: Premises) -> dict[str, Entrance]:
         Entrance(
             "product", "POST", "/publisher/products", publisher, {**product, "publisher_product_id": f"{PLANTED} sku"}
         ),
+        Entrance(
+            "package",
+            "POST",
+            "/license-keys-provider/packages",
+            publisher,
+            {
+                "name": f"{named} package",
+                "nexwayProductId": [str(6_000_000 + number)],
+                "publisherProductId": [f"{PLANTED} sku"],
+                "status": "ENABLED",
+                "threshold": 5,
+                "publisherId": shop.publisher,
+            },
+        ),
+        Entrance(
+            "changed package",
+            "PUT",
+            f"/license-keys-provider/packages/{foreign.pool_id}",
+            bearer(premises.foreign_publisher),
+            {
+                "id": str(foreign.pool_id),
+                "name": f"{named} c",
+                "nexwayProductId": [str(foreign.product_ref)],
+                "publisherProductId": [f"{PLANTED} sku"],
+                "status": "ENABLED",
+                "threshold": 9,
+                "publisherId": foreign.publisher,
+                "stock": {"available": 1, "occupied": 2, "canceled": 3, "renewed": 4, "blacklisted": 5},
+            },
+            200,
+        ),
         Entrance("publisher", "POST", "/admin/publishers", admin, {"name": named, "handle": f"json-{number}"}),
+        Entrance(
+            "caller",
+            "POST",
+            "/admin/callers",
+            admin,
+            {
+                "name": named,
+                "kind": "reseller",
+                "scopes": ["stock:read"],
+                "validation": "priced",
+                "cancel_period_days": 30,
+                "is_sandbox": True,
+                "requests_per_second": 10,
+                "requests_burst": 20,
+                "requests_per_day": 1_000,
+            },
+        ),
         Entrance(
             "search",
             "POST",
@@ -159,11 +231,51 @@ def entrances(premises: Premises) -> dict[str, Entrance]:
             200,
             bytes_max=4_096,
         ),
+        Entrance("key search", "POST", "/publisher/keys/search", publisher, {"key": f"{PLANTED}-KEY"}, 200),
+        Entrance(
+            "search by ending",
+            "POST",
+            "/admin/keys/search-by-ending",
+            admin,
+            {"ending": "ENDIN", "publisher": shop.publisher, "purpose": PLANTED},
+            200,
+        ),
+        # Of a feed that has two entries.
+        Entrance(
+            "acknowledgement", "POST", "/publisher/revocations/acknowledge", publisher, {"sequences": [1, 2]}, 200
+        ),
+        Entrance(
+            "claim",
+            "POST",
+            "/fulfillment/claims",
+            pipeline,
+            {
+                "reference": f"json-{number}",
+                "lines": [{"product_ref": shop.product_ref, "quantity": 1}],
+                "email": f"{PLANTED}@example.com",
+                "hold_seconds": 60,
+                "wait": False,
+                "paid_at": "2026-11-22T15:19:21+00:00",
+            },
+        ),
+        Entrance("longer hold", "POST", f"/fulfillment/claims/{HELD_CLAIM}/extend", pipeline, {"seconds": 3_600}, 200),
+        Entrance(
+            "revocation",
+            "POST",
+            f"/fulfillment/claims/{SOLD_CLAIM}/revoke",
+            pipeline,
+            {"reason": PLANTED, "units": None},
+            200,
+        ),
     ]
     return {entrance.name: entrance for entrance in found}
 
 
-NAMES: Final = ("order", "stock", "cancel", "pool", "changed pool", "template", "product", "publisher", "search")
+NAMES: Final = (
+    *("order", "stock", "cancel", "pool", "changed pool", "template", "product", "publisher", "caller", "search"),
+    *("acknowledgement", "withdrawal", "claim", "longer hold", "revocation"),
+    *("key search", "search by ending", "package", "changed package"),
+)
 
 
 def template_id(premises: Premises, *, foreign: bool = False) -> str:

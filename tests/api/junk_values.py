@@ -47,11 +47,20 @@ HANDLE: Final = (
     | texts("with space", "\u0430cyrillic", "\uff41full", "e\u0301", "..", "../etc", "%2e%2e", "a.b", "a/b", PLANTED)
     | texts("'; DROP TABLE publishers; --", "a\u200bb")
 )
+CALLER_KIND: Final = NOT_A_TEXT | pieces("null") | texts("", "ADMIN", "admin ", "root", "\uff41dmin", PLANTED, _LONG)
+SCOPES: Final = pieces(
+    *("[]", "5", '"stock:read"', "{}", "[null]", "[5]", "[[]]", '[""]', '["everything"]', '["stock:read "]', '["*"]'),
+    *('["publishers:write"]', '["stock:read","pools:read"]', f'["{PLANTED}"]'),
+    json.dumps(["stock:read"] * 200),
+)
+LIMIT: Final = pieces(
+    '"10"', '""', "true", "10.0", "1e1", "0", "-1", "9223372036854775807", _LIST, _OBJECT, f'"{PLANTED}"'
+)
 LEVEL: Final = (
     pieces("null", '"9"', '""', "true", "false", "9.0", "9.5", "9e0", "1e2", "-1", "-9223372036854775808", "1000000000001")
     | pieces("9223372036854775807", _LIST, _OBJECT, f'"{PLANTED}"')
 )  # fmt: skip
-POLICY: Final = NOT_A_TEXT | texts("", "FIFO", "fifo ", "fifo\n", "priority", "\uff46ifo", PLANTED, _LONG)
+POLICY: Final = NOT_A_TEXT | texts("", "FIFO", "fifo ", "fifo\n", "prio", "\uff46ifo", PLANTED, _LONG)
 FLAG: Final = pieces('"true"', '""', "0", "1", "1.0", _LIST, _OBJECT, f'"{PLANTED}"')
 UUID: Final = (
     NOT_A_TEXT
@@ -77,6 +86,9 @@ PRODUCT_REF: Final = (
     | pieces("9223372036854775807", "-9223372036854775808")
 )  # fmt: skip
 SIZE: Final = pieces("null", '"20"', "true", "20.0", "2e1", "1.5", "0", "-1", "101", "1000000000", "2147483648", _LIST)
+SEQUENCE: Final = pieces(
+    "null", '"1"', "true", "1.0", "1e0", "0", "-1", "1000000000000000000", _LIST, _OBJECT, f'"{PLANTED}"'
+)
 EMAIL: Final = (
     NOT_A_TEXT
     | texts("", " ", PLANTED, "@", "a@", "@example.com", "a@@example.com", "a b@example.com", "a@exa mple.com")

@@ -5,12 +5,15 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from keyservice.api.application import build_application
 from keyservice.api.server import ConnectionLimits
-from keyservice.domain.caller import CallerKind
+from keyservice.crypto.tokens import parse_token
+from keyservice.domain.caller import CallerKind, Scope
+from keyservice.fulfillment.access_tokens import AccessTokens
 from keyservice.fulfillment.manage_callers import add_caller
 from keyservice.postgres.connection import Database
 from keyservice.services import Services
@@ -33,6 +36,7 @@ class Premises:
     admin: str
     reseller: str
     foreign_reseller: str
+    pipeline: str
     templates: Mapping[str, UUID]
     """By the publisher's handle."""
 
@@ -52,6 +56,7 @@ async def opened_premises(services: Services) -> AsyncIterator[Premises]:
         reseller, foreign_reseller = [
             await add_caller(connection, kind=CallerKind.RESELLER, name=name) for name in ("strict", "foreign-strict")
         ]
+        pipeline = await add_caller(connection, kind=CallerKind.PIPELINE, name="pipeline")
         rows = await connection.fetch(
             "SELECT handle, template_id FROM fulfillment_templates JOIN publishers USING (publisher_id)"
         )
@@ -66,6 +71,7 @@ async def opened_premises(services: Services) -> AsyncIterator[Premises]:
             admin=admin,
             reseller=reseller,
             foreign_reseller=foreign_reseller,
+            pipeline=pipeline,
             templates={row["handle"]: row["template_id"] for row in rows},
         )
         loud = [line for line in served.log() if line["level"] not in {"info", "debug"}]
@@ -81,6 +87,24 @@ def forged(token: str) -> str:
     body = f"{'_'.join(token.split('_', 2)[:2])}_{'A' * 43}"
     checksum = base64.b32encode(hashlib.sha256(b"checksum " + body.encode()).digest()).decode().lower()[:6]
     return f"{body}_{checksum}"
+
+
+async def access_token_for(
+    premises: Premises, token: str, scopes: frozenset[Scope] | None = None, *, moved: timedelta = timedelta()
+) -> str:
+    """An access token in the place of this static one, issued by a clock that is moved by so much."""
+    services = premises.services
+    if scopes is None:
+        scopes = (await services.gatekeeper.identify(token)).scopes
+    tokens = AccessTokens(
+        services.database,
+        services.wrapper,
+        issuer=services.settings.token_issuer,
+        lifetime=timedelta(seconds=services.settings.access_token_seconds),
+        rotation=timedelta(days=services.settings.signing_key_days),
+        clock=lambda: datetime.now(UTC) + moved,
+    )
+    return (await tokens.issue(parse_token(token)[0], scopes))[0]
 
 
 async def asked(served: Served, raw: bytes) -> Answer:
@@ -100,7 +124,7 @@ async def stored_rows(database: Database, *, but: frozenset[str] = frozenset()) 
         f"SELECT '{table}', count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM {table} t"  # noqa: S608 - names from the catalogue
         for table in tables
     )
-    async with database.connection() as connection:
+    async with database.transaction() as connection:
         return {row[0]: (row[1], int(row[2])) for row in await connection.fetch(query)}
 
 
@@ -110,12 +134,12 @@ async def tables_with(database: Database, text: str) -> list[str]:
         f"SELECT '{table}' FROM {table} t WHERE strpos(t::text, $1) > 0"  # noqa: S608 - names from the catalogue
         for table in await _tables(database)
     )
-    async with database.connection() as connection:
+    async with database.transaction() as connection:
         return sorted({row[0] for row in await connection.fetch(query, text)})
 
 
 async def _tables(database: Database) -> list[str]:
-    async with database.connection() as connection:
+    async with database.transaction() as connection:
         rows = await connection.fetch(
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
             " AND has_table_privilege(oid, 'SELECT') ORDER BY relname"

@@ -41,7 +41,7 @@ async def premises(services: Services) -> AsyncIterator[Premises]:
 @pytest.fixture(scope="module")
 async def words(premises: Premises) -> Mapping[str, str]:
     """What the placeholders of the tables stand for."""
-    async with premises.services.database.connection() as connection:
+    async with premises.services.database.transaction() as connection:
         revoked = await add_caller(connection, kind=CallerKind.ADMIN, name="revoked")
         await revoke_caller(connection, "revoked")
     token, unknown = premises.publisher, new_token()[1]
@@ -138,7 +138,7 @@ async def test_a_key_or_digest_that_is_none_refuses_the_upload_and_nothing_becom
     assert not faults, "\n".join(faults)
     assert await stored_rows(premises.services.database, but=tape) == before
     assert await premises.own.left() == 0
-    async with premises.services.database.connection() as connection:
+    async with premises.services.database.transaction() as connection:
         assert await connection.fetchval("SELECT count(*) FROM batches WHERE state = 'receiving'") == 0
 
 

@@ -16,12 +16,18 @@ from tests.api.broken_json import (
     in_chunks,
     too_large,
 )
-from tests.api.json_entrances import NAMES, Entrance, Expected, entrances, template_id
+from tests.api.json_entrances import HELD_CLAIM, NAMES, SOLD_CLAIM, Entrance, Expected, entrances, template_id
 from tests.api.premises import Premises, bearer, opened_premises, stored_rows
 from tests.api.raw_http import PLANTED, request
+from tests.fulfillment.feeds import cancelled, read_page
+from tests.fulfillment.pipeline import Pipeline
 
 Sent = tuple[str, bytes, Expected]
-PROBLEMS: Final = ("pool", "changed pool", "template", "product", "publisher", "search")
+PROBLEMS: Final = (
+    *("pool", "changed pool", "template", "product", "publisher", "search"),
+    *("acknowledgement", "claim", "longer hold", "revocation", "key search", "search by ending"),
+    *("package", "changed package"),
+)
 MISSING: Final = "01a2011f-fb7c-7035-9638-d0f8c3502bf4"
 _numbers: Final = count(1)
 
@@ -30,6 +36,11 @@ _numbers: Final = count(1)
 async def premises(services: Services) -> AsyncIterator[Premises]:
     async with opened_premises(services) as opened:
         await opened.own.load([f"JSON-{number}" for number in range(500)])
+        await cancelled(opened.own, "dead", quantity=2)
+        assert (await read_page(opened.own)).last_sequence == 2
+        pipeline = Pipeline(opened.own, await services.gatekeeper.identify(opened.pipeline))
+        await pipeline.claim(HELD_CLAIM, hold_seconds=3_600)
+        await pipeline.claim(SOLD_CLAIM)
         yield opened
         for entrance in entrances(opened).values():
             await _take(opened, entrance)
@@ -148,7 +159,7 @@ async def test_members_that_the_reference_does_not_name_are_passed_over_and_neve
         entrance = made[name]
         answer = await premises.served.send(entrance.raw(json.dumps({**strange, **entrance.body}).encode()))
         assert (answer.status, PLANTED in str(answer)) == (entrance.created, False), f"{name}: {answer}"
-    async with premises.services.database.connection() as connection:
+    async with premises.services.database.transaction() as connection:
         [order] = await connection.fetch(
             "SELECT o.is_test, o.status, o.db_version, o.document::text || l.document::text AS documents"
             "  FROM orders o JOIN line_items l USING (order_id) WHERE partner_order_number = $1",
@@ -285,7 +296,7 @@ async def test_amounts_are_kept_to_the_last_digit(premises: Premises) -> None:
     )
     answer = await premises.served.send(entrance.raw(body.encode()))
     assert (answer.status, json.loads(answer.body)["responseCode"]) == (201, 0), answer
-    async with premises.services.database.connection() as connection:
+    async with premises.services.database.transaction() as connection:
         [[total, document]] = await connection.fetch(
             "SELECT o.total_amount::text, l.document::text FROM orders o JOIN line_items l USING (order_id)"
             " WHERE partner_order_number = $1",
@@ -388,5 +399,5 @@ async def test_an_id_that_is_none_or_that_of_something_else_names_nothing(
 async def _batch_id(premises: Premises) -> str:
     """A held batch of one key."""
     segment_id = await premises.own.load([f"HELD-{next(_numbers)}"], state="held")
-    async with premises.services.database.connection() as connection:
+    async with premises.services.database.transaction() as connection:
         return str(await connection.fetchval("SELECT batch_id FROM segments WHERE segment_id = $1", segment_id))

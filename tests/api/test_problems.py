@@ -60,6 +60,7 @@ def test_every_type_of_problem_has_a_name_of_its_own() -> None:
         (errors.Conflict("the order is cancelled"), 409, "conflict"),
         (errors.Unauthenticated("send a token"), 401, "unauthenticated"),
         (errors.Forbidden("the token does not cover orders"), 403, "forbidden"),
+        (errors.TooManyRequests(policies=("day",), retry_after_seconds=60), 429, "too-many-requests"),
         (errors.OutOfStock(line_number=1, wanted=3, left=1), 409, "out-of-stock"),
         (errors.ReferenceReused("send another order number"), 422, "reference-reused"),
         (errors.Overloaded("full"), 503, "overloaded"),
@@ -77,7 +78,7 @@ def test_an_error_becomes_its_problem(error: errors.KeyserviceError, status: int
     assert body["title"]
     assert body["detail"]
     assert (body["detail"] == str(error)) is (status < 500)
-    assert ("Retry-After" in response.headers) is (status == 503)
+    assert ("Retry-After" in response.headers) is (status in (429, 503))
     assert ("WWW-Authenticate" in response.headers) is (status == 401)
     assert is_unexpected(error) is (status == 500)
 

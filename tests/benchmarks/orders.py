@@ -13,7 +13,6 @@ from tests.benchmarks.machine import foreign_load
 from tests.benchmarks.servers import Generator, Kind, RunFailed, serving
 from tests.benchmarks.skip_locked import VACUUM, create_baseline
 from tests.benchmarks.stand import Stand, StockedShop
-from tests.lab.cluster import SERVICE
 
 CONNECTIONS: Final = (64, 256)
 GOALS: Final = {Kind.EMPTY: 0.4, Kind.SKIP_LOCKED: 2.5}
@@ -154,7 +153,7 @@ async def _stocked(stand: Stand, size: Size) -> dict[Kind, StockedShop]:
     rival = shops[Kind.SKIP_LOCKED].shop
     connection = await asyncpg.connect(stand.urls.superuser)
     try:
-        await create_baseline(connection, publisher_id=rival.publisher_id, pool_id=rival.pool_id, service_role=SERVICE)
+        await create_baseline(connection, publisher_id=rival.publisher_id, pool_id=rival.pool_id)
     finally:
         await connection.close()
     await stand.execute("VACUUM (ANALYZE, FREEZE)", "CHECKPOINT")

@@ -50,6 +50,6 @@ async def has_rows(shop: Shop) -> bool:
 
 
 async def batches_of(shop: Shop) -> list[tuple[str, int]]:
-    async with shop.services.database.connection() as connection:
+    async with shop.services.database.transaction() as connection:
         rows = await connection.fetch("SELECT state, rows_done FROM batches WHERE pool_id = $1", shop.pool_id)
     return [tuple(row) for row in rows]

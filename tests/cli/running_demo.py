@@ -10,7 +10,7 @@ from typing import Final
 
 TITLES: Final = [
     "A service starts",
-    "An admin lets a publisher and a reseller in",
+    "An admin lets a publisher, a reseller and an order pipeline in",
     "The publisher exports its license keys",
     "The publisher opens a pool and a product",
     "A dry run: what would become of each row?",
@@ -24,7 +24,12 @@ TITLES: Final = [
     "The reseller cancels the first order",
     "Everything that is left is sold: 1,969 keys in one order",
     "The publisher uploads the same file again",
+    "A platform claims 3 keys that are not there, and may wait",
     "A new batch, as plain text",
+    "Who waited is served first",
+    "For another product the publisher keeps the keys",
+    "One order: a key from the pool, one that is issued now",
+    "The shop cancels the order",
     "What a copy of the database would give away",
 ]
 
@@ -40,7 +45,7 @@ async def exported_by(process: asyncio.subprocess.Process) -> dict[str, str]:
                 told[name] = value
             if line.startswith("curl"):
                 break
-    assert set(told) == {"URL", "ADMIN", "PUBLISHER", "SECRET"}
+    assert set(told) == {"URL", "ADMIN", "PUBLISHER", "SECRET", "PIPELINE"}
     return told
 
 

@@ -70,7 +70,7 @@ async def test_the_service_of_the_story_stays_until_it_is_stopped(passable_direc
             assert len(keys_of(await bought.json())) == 1
         bearer = {"Authorization": f"Bearer {told['ADMIN']}"}
         async with session.get(f"{told['URL']}/admin/pools", headers=bearer) as pools:
-            assert [pool["left"] for pool in (await pools.json())["pools"]] == [99]
+            assert [pool["left"] for pool in (await pools.json())["pools"]] == [95]
     process.send_signal(signal.SIGINT)
     async with asyncio.timeout(60):
         _, errors = await process.communicate()

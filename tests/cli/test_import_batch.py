@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import gzip
 import hashlib
 import io
 import json
@@ -14,12 +15,15 @@ from rich.console import Console
 from keyservice.cli.import_report import FileToSend, Report, shown_progress
 from keyservice.domain.batch import BatchState, Verdict
 from keyservice.domain.caller import CallerKind
+from keyservice.domain.key_parts import PARTS_MIME
 from keyservice.fulfillment.ids import new_id
 from tests.cli.bad_line import BadLine, Cut
 from tests.cli.command import start_keyservice
 from tests.cli.importing import import_file, key_file, listening, new_keys, new_token
 from tests.lab.processes import ProcessRef
 from tests.lab.shop import Shop
+from tests.unpacking.archives import archive_of
+from tests.unpacking.workbooks import workbook
 
 
 def _table(output: str) -> dict[str, int]:
@@ -48,7 +52,7 @@ async def test_a_file_becomes_stock_and_every_row_is_accounted_for(
     assert set(table) == {verdict.replace("_", " ") for verdict in Verdict}
     assert f"{url}/publisher/imports/" in ended.output
     assert await shop.left() == 250
-    async with shop.services.database.connection() as connection:
+    async with shop.services.database.transaction() as connection:
         declared = await connection.fetchval("SELECT declared_sha256 FROM batches WHERE pool_id = $1", shop.pool_id)
     assert declared == hashlib.sha256(file.read_bytes()).digest()
 
@@ -63,10 +67,54 @@ async def test_a_pool_is_named_by_its_id_and_the_report_can_be_json(
     assert await shop.left() == 0
 
 
+async def test_a_batch_is_given_its_priority(shop: Shop, url: str, token: str, tmp_path: Path) -> None:
+    file = key_file(tmp_path, new_keys(3))
+    refused = await import_file(file, url, token, "--priority", 1_000_001)
+    assert (refused.status, refused.reason.partition(":")[0]) == (1, "priority")
+    assert (await import_file(file, url, token, "--priority", -5)).status == 0
+    async with shop.services.database.transaction() as connection:
+        rows = await connection.fetch(
+            "SELECT b.priority, s.priority FROM batches b JOIN segments s USING (publisher_id, batch_id)"
+            " WHERE b.publisher_id = $1",
+            shop.publisher_id,
+        )
+    assert [tuple(row) for row in rows] == [(-5, -5)]
+
+
 async def test_a_dry_run_reports_and_stores_nothing(shop: Shop, url: str, token: str, tmp_path: Path) -> None:
     ended = await import_file(key_file(tmp_path, new_keys(3)), url, token, "--dry-run")
     assert (ended.status, _table(ended.output)["accepted"]) == (0, 3)
     assert await shop.left() == 0
+
+
+@pytest.mark.parametrize("kind", ["csv.gz", "jsonl", "xlsx", "zip"])
+async def test_the_format_is_told_by_the_file_s_name(
+    shop: Shop, url: str, token: str, tmp_path: Path, kind: str
+) -> None:
+    keys = new_keys(5)
+    rows = [("Serial", "Code"), *((key, f"{key}-code") for key in keys)]
+    options: tuple[str, ...] = ("--part-columns", "Serial,Code")
+    match kind:
+        case "csv.gz":
+            content = gzip.compress("".join(f"{serial},{code}\n" for serial, code in rows).encode())
+        case "jsonl":
+            content = "".join(f"{json.dumps({'Serial': serial, 'Code': code})}\n" for serial, code in rows[1:]).encode()
+        case "xlsx":
+            content, options = workbook(rows), (*options, "--sheet", "Keys")
+        case _:
+            content, options = archive_of({f"{key}.lic": key.encode() for key in keys}), ()
+    file = tmp_path / f"keys.{kind}"
+    file.write_bytes(content)
+    ended = await import_file(file, url, token, *options)
+    assert (ended.status, ended.errors, _table(ended.output)["accepted"]) == (0, "", 5)
+    async with shop.services.database.transaction() as connection:
+        stored = await connection.fetch(
+            "SELECT mime, name FROM keys JOIN segments USING (publisher_id, segment_id) WHERE pool_id = $1",
+            shop.pool_id,
+        )
+    is_file = kind == "zip"
+    assert {row["mime"] for row in stored} == {"application/octet-stream" if is_file else PARTS_MIME}
+    assert {row["name"] for row in stored} == ({f"{key}.lic" for key in keys} if is_file else {None})
 
 
 async def test_columns_and_dates_can_be_said(shop: Shop, url: str, token: str, tmp_path: Path) -> None:
@@ -75,7 +123,7 @@ async def test_columns_and_dates_can_be_said(shop: Shop, url: str, token: str, t
     options = ("--format", "csv", "--delimiter", ";", "--key-column", "2", "--id-column", "1", "--no-header")
     ended = await import_file(file, url, token, *options, "--expires-on", "2031-01-31")
     assert ended.status == 0, ended.errors
-    async with shop.services.database.connection() as connection:
+    async with shop.services.database.transaction() as connection:
         rows = await connection.fetch(
             "SELECT publisher_key_id, expires_on::text FROM keys JOIN segments USING (publisher_id, segment_id)"
             " WHERE pool_id = $1 ORDER BY position",

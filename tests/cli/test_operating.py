@@ -61,11 +61,22 @@ async def test_callers_that_make_no_sense_are_refused_in_one_line(on_service: Ru
         (("reseller", "strange", "--publisher", "acme"), "names its publisher"),
         (("reseller", "greedy", "--scope", "pools:write"), "cannot have pools:write"),
         (("reseller", "odd", "--validation", "whatever"), "not possible"),
+        (("auditor", "playing", "--sandbox"), "only resellers and pipelines"),
+        (("auditor", "stopped", "--requests-per-second", "0"), "must be from 1 to"),
+        (("auditor", "bursting", "--burst", "5"), "set both"),
     ):
         ended = await on_service("callers", "add", *arguments)
         assert ended.status == 1
         assert reason in ended.reason
     assert (await on_service("callers", "revoke", "never-was")).status == 1
+
+
+async def test_limits_and_the_sandbox_are_given_and_listed(on_service: Run) -> None:
+    limits = ("--requests-per-second", "50", "--burst", "200", "--requests-per-day", "100000")
+    assert (await on_service("callers", "add", "pipeline", "own-shop", "--sandbox", *limits)).status == 0
+    listed = " ".join((await on_service("callers", "list")).output.split())
+    for word in ("pipeline", "(sandbox)", "own-shop", "50 a second", "200 at once", "100,000 a day"):
+        assert all(part in listed for part in word.split()), word
 
 
 async def test_a_name_is_given_once(on_service: Run) -> None:

@@ -88,12 +88,17 @@ async def test_an_upload_that_is_interrupted_says_how_to_go_on(
     file = key_file(tmp_path, new_keys(3_000))
     never = asyncio.Event()
     async with BadLine(url, [Cut(100_000, never.wait)]).open() as line:
-        environment = {"KEYSERVICE_URL": line.url, "KEYSERVICE_TOKEN": token}
+        environment = {"KEYSERVICE_URL": line.url, "KEYSERVICE_TOKEN": token, "PYTHONFAULTHANDLER": "1"}
         process = await start_keyservice("import-batch", file, "--pool", "main", **environment)
         await until(lambda: has_rows(shop), seconds=60, what="a chunk is committed")
         process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(30):
-            _, errors = await process.communicate()
+        ending = asyncio.create_task(process.communicate())
+        done, _ = await asyncio.wait([ending], timeout=30)
+        if not done:
+            # Where it hangs is in what it prints then.
+            process.send_signal(signal.SIGABRT)
+        _, errors = await ending
+        assert done, errors.decode()
     assert process.returncode != 0
     assert b"Traceback" not in errors
     told = re.search(r"--resume (\S+)", errors.decode())

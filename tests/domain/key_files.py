@@ -15,8 +15,9 @@ from keyservice.domain.key_file import (
     KeyRow,
     MalformedRow,
 )
+from keyservice.domain.row_law import RowLaw
 
-CSV, TSV, TXT = KeyFileFormat.CSV, KeyFileFormat.TSV, KeyFileFormat.TXT
+CSV, TSV, TXT, JSONL = KeyFileFormat.CSV, KeyFileFormat.TSV, KeyFileFormat.TXT, KeyFileFormat.JSONL
 TODAY = date(2026, 11, 22)
 
 
@@ -27,15 +28,11 @@ def reader_of(
     limits: KeyFileLimits | None = None,
     default_expires_on: date | None = None,
     check: Callable[[str], str | None] = check_key_text,
+    is_gzip: bool = False,
 ) -> KeyFileReader:
-    return KeyFileReader(
-        file_format,
-        mapping or ColumnMapping(),
-        limits=limits or KeyFileLimits(),
-        default_expires_on=default_expires_on,
-        today=TODAY,
-        key_column_check=check,
-    )
+    limits = limits or KeyFileLimits()
+    law = RowLaw(limits=limits, default_expires_on=default_expires_on, today=TODAY, key_check=check)
+    return KeyFileReader(file_format, mapping or ColumnMapping(), law=law, limits=limits, is_gzip=is_gzip)
 
 
 def read(data: str | bytes, reader: KeyFileReader | None = None) -> list[KeyRow | MalformedRow]:

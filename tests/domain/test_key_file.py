@@ -15,7 +15,7 @@ from keyservice.domain.key_file import (
     guess_format,
 )
 from keyservice.domain.key_records import RecordReader
-from tests.domain.key_files import CSV, TODAY, TSV, TXT, faults, read, reader_of, refusal, texts
+from tests.domain.key_files import CSV, JSONL, TODAY, TSV, TXT, faults, read, reader_of, refusal, texts
 
 COLUMNS = "key,expires_on,publisher_key_id,notes\n"
 
@@ -226,7 +226,7 @@ def test_a_file_without_keys_is_refused(data: bytes) -> None:
     ],
 )
 def test_a_workbook_or_archive_is_refused_by_its_first_piece_whatever_its_name(head: bytes) -> None:
-    with pytest.raises(KeyFileRefused, match="save it as CSV") as caught:
+    with pytest.raises(KeyFileRefused, match=r"save it as XLSX|Content-Encoding: gzip|format=xlsx") as caught:
         reader_of(TXT).feed(head.ljust(20, b"\n"))
     assert caught.value.reason == "format-not-accepted"
     assert refusal(head, reader_of(TXT)).reason == "format-not-accepted"
@@ -244,18 +244,51 @@ def test_a_workbook_or_archive_is_refused_by_its_first_piece_whatever_its_name(h
         ("keys", 'text/csv; charset="UTF-8"', CSV),
         ("", "text/tab-separated-values", TSV),
         ("keys.lst", "text/plain", TXT),
+        ("keys.jsonl", None, JSONL),
+        ("keys.ndjson", "text/plain", JSONL),
+        ("", "application/x-ndjson", JSONL),
+        ("Keys.XLSX", "application/octet-stream", KeyFileFormat.XLSX),
+        ("", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", KeyFileFormat.XLSX),
+        ("keys.zip", "application/x-zip-compressed", KeyFileFormat.ZIP),
     ],
 )
 def test_the_format_is_told_by_name_and_media_type(name: str, media_type: str | None, expected: KeyFileFormat) -> None:
-    assert guess_format(name, media_type) is expected
+    assert guess_format(name, media_type) == (expected, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("keys.csv.gz", None),
+        ("keys.csv.gz", "application/gzip"),
+        ("keys.csv.gzip", "text/csv"),
+        ("keys.csv", "application/x-gzip"),
+        ("KEYS.CSV.GZ", "text/plain"),
+    ],
+)
+def test_gzip_is_told_by_name_and_media_type(name: str, media_type: str | None) -> None:
+    assert guess_format(name, media_type) == (CSV, True)
+
+
+def test_a_name_that_is_given_stands_for_the_extension_and_leaves_gzip_as_it_is() -> None:
+    assert guess_format("keys.dat.gz", None, named="tsv") == (TSV, True)
+    assert guess_format("keys.dat", None, named="jsonl") == (JSONL, False)
+    assert guess_format("keys.csv", "text/csv", is_gzip=True) == (CSV, True)
 
 
 @pytest.mark.parametrize(
     ("name", "media_type", "reason"),
     [
-        ("keys.xlsx", None, "format-not-accepted"),
-        ("keys.csv.gz", "text/csv", "format-not-accepted"),
-        ("keys.zip", "text/plain", "format-not-accepted"),
+        ("keys.xlsm", None, "format-not-accepted"),
+        ("keys.xlsx.gz", None, "format-not-accepted"),
+        ("keys.xlsx", "text/plain", "format-undeclared"),
+        ("keys.xlsx", "application/zip", "format-undeclared"),
+        ("keys.tgz", "text/csv", "format-not-accepted"),
+        ("keys.zip.gz", None, "format-not-accepted"),
+        ("keys.gz", None, "format-undeclared"),
+        ("keys.json", None, "format-not-accepted"),
+        ("keys.csv", "application/jsonl", "format-undeclared"),
+        ("keys.zip", "text/plain", "format-undeclared"),
         ("keys", None, "format-undeclared"),
         ("csv", None, "format-undeclared"),
         ("keys.dat", "application/octet-stream", "format-undeclared"),

@@ -1,6 +1,7 @@
 """The tape against a list of positions."""
 
 from datetime import date
+from typing import NamedTuple
 from uuid import UUID
 
 import pytest
@@ -20,7 +21,9 @@ from keyservice.domain.tape import (
     draw,
     in_turn,
     put_back,
+    soonest_expiry,
 )
+from tests.domain.stored_segment import StoredSegment
 
 POOL = UUID(int=1)
 
@@ -35,6 +38,118 @@ def segment(loaded: int, *, next_position: int = 1, returned: tuple[int, ...] = 
 
 def wanted(count: int, *, line_number: int = 1, first: int = 0) -> Wanted:
     return Wanted(line_number, 1, (POOL,), tuple(UUID(int=first + number) for number in range(count)))
+
+
+class Sale(NamedTuple):
+    """A transaction, in which keys are taken, so many at a time, and one that was taken (below zero) is put back."""
+
+    steps: list[int]
+
+
+class Release(NamedTuple):
+    """One of the held keys comes back."""
+
+    which: int
+
+
+class Withdrawal(NamedTuple):
+    """One of the keys that are for sale is withdrawn."""
+
+    which: int
+
+
+_WHICH = st.integers(0, 1_000)
+_HISTORY = st.lists(
+    st.builds(Sale, st.lists(st.integers(-9, 9), max_size=8))
+    | st.builds(Release, _WHICH)
+    | st.builds(Withdrawal, _WHICH),
+    max_size=40,
+)
+
+
+def _sell(stored: StoredSegment, steps: list[int], there: set[int], *, page: int) -> set[int]:
+    """The positions that are gone when the transaction ends."""
+    segment = stored.opened(sum(step for step in steps if step > 0), page=page)
+    free, taken = set(there), list[int]()
+    in_turn = [*sorted(free & stored.returned), *sorted(free - stored.returned)]
+    for step in steps:
+        if step >= 0:
+            got = segment.take(step)
+            assert len(set(got)) == len(got) == min(step, len(free))
+            assert free >= set(got)
+            taken += got
+        elif taken:
+            segment.give_back(taken.pop(step % len(taken)))
+        free = there - set(taken)
+        assert segment.left == len(free)
+    if all(step >= 0 for step in steps):
+        assert taken == in_turn[: len(taken)]
+    stored.close(segment)
+    return set(taken)
+
+
+@given(loaded=st.integers(0, 30), history=_HISTORY, page=st.integers(1, 4))
+def test_no_history_of_sales_releases_and_withdrawals_loses_a_key_or_sells_one_that_is_gone(
+    loaded: int, history: list[Sale | Release | Withdrawal], page: int
+) -> None:
+    stored = StoredSegment(loaded)
+    there, held = set(range(1, loaded + 1)), set[int]()
+    for event in history:
+        match event:
+            case Sale(steps):
+                gone = _sell(stored, steps, there, page=page)
+                there, held = there - gone, held | gone
+            case Release(which) if held:
+                position = sorted(held)[which % len(held)]
+                stored.release(position)
+                there, held = there | {position}, held - {position}
+            case Withdrawal(which) if there:
+                position = sorted(there)[which % len(there)]
+                stored.withdraw(position)
+                there = there - {position}
+        stored.demand_exact()
+        assert stored.left == len(there)
+    assert _sell(stored, [loaded + 1], there, page=page) == there
+
+
+def test_the_cursor_passes_by_what_was_withdrawn_and_an_undone_take_leaves_it_where_it_was() -> None:
+    stored = StoredSegment(6)
+    for position in (2, 3, 6):
+        stored.withdraw(position)
+    one = stored.opened(3, page=1)
+    assert one.left == 3
+    assert one.take(3) == [1, 4, 5]
+    assert (one.left, one.withdrawn_ahead) == (0, 1)
+    for position in (5, 4, 1):
+        one.give_back(position)
+    assert not one.is_touched
+    assert (one.left, one.withdrawn_ahead) == (3, 3)
+
+
+def test_a_long_row_of_withdrawn_keys_at_the_cursor_is_passed_by_once_even_when_nothing_is_sold() -> None:
+    stored = StoredSegment(10)
+    for position in range(1, 9):
+        stored.withdraw(position)
+    one = stored.opened(2, page=3)
+    assert one.is_touched
+    stored.close(one)
+    assert (stored.next_position, stored.withdrawn_ahead, stored.left) == (9, 0, 2)
+
+
+def test_more_than_is_known_is_not_taken() -> None:
+    stored = StoredSegment(9)
+    for position in (2, 4, 6):
+        stored.withdraw(position)
+    one = stored.opened(1, page=1)
+    assert one.take(9) == [1]
+    assert one.left == 5
+
+
+def test_a_damaged_key_counts_as_withdrawn() -> None:
+    pool = tape(segment(3))
+    (place,) = pool.take(1)
+    pool.write_off(place)
+    assert (pool.segments[0].withdrawn_count, pool.segments[0].withdrawn_ahead, pool.left) == (1, 0, 2)
 
 
 @given(
@@ -111,12 +226,23 @@ def test_the_second_pool_of_a_plan_serves_what_the_first_lacks() -> None:
 
 
 def test_segments_have_their_turn_by_policy() -> None:
-    def dated(number: int, expires_on: date | None) -> Segment:
-        return Segment(number, expires_on, 1, 1, 0)
+    def dated(number: int, expires_on: date | None, priority: int) -> Segment:
+        return Segment(number, expires_on, 1, 1, 0, priority=priority)
 
-    some = [dated(3, None), dated(2, date(2027, 1, 1)), dated(1, date(2028, 1, 1)), dated(4, date(2027, 1, 1))]
+    some = [
+        dated(3, None, 1),
+        dated(2, date(2027, 1, 1), -5),
+        dated(1, date(2028, 1, 1), 0),
+        dated(4, date(2027, 1, 1), 1),
+    ]
     assert [one.segment_id for one in in_turn(Policy.FIFO, some)] == [1, 2, 3, 4]
     assert [one.segment_id for one in in_turn(Policy.EXPIRING_FIRST, some)] == [2, 4, 1, 3]
+    assert [one.segment_id for one in in_turn(Policy.PRIORITY, some)] == [3, 4, 1, 2]
+
+
+def test_keys_are_stock_while_the_pool_s_days_are_left() -> None:
+    assert soonest_expiry(date(2026, 11, 22), 0) == date(2026, 11, 22)
+    assert soonest_expiry(date(2026, 11, 22), 30) == date(2026, 12, 22)
 
 
 @pytest.mark.parametrize(

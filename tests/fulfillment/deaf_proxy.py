@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
-_COMMIT = b"COMMIT;\x00"
+_COMMIT = b"COMMIT\x00"
 
 
 class DeafProxy:

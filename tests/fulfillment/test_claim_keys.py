@@ -6,39 +6,12 @@ import asyncpg
 import pytest
 
 from keyservice.domain.errors import NotFound, OutOfStock
-from keyservice.domain.tape import Wanted
-from keyservice.fulfillment.cancel_order import give_back
-from keyservice.fulfillment.claim_keys import IssuedKey, draw_keys, lock_tapes, record_claims
-from keyservice.fulfillment.ids import new_id
+from keyservice.fulfillment.manage_pools import PoolChange, change_pool, list_events
 from keyservice.services import Services
+from tests.fulfillment.holding import claim, release, texts
 from tests.lab.auditor import audit_queries, violations
 from tests.lab.cluster import DatabaseUrls
 from tests.lab.shop import Shop, texts_of
-
-
-async def claim(shop: Shop, count: int, *, state: str = "issued") -> list[IssuedKey]:
-    """Claim keys past the orders, as holds will."""
-    wanted = Wanted(1, shop.publisher_id, (shop.pool_id,), tuple(new_id() for _ in range(count)))
-    async with shop.services.database.transaction() as connection:
-        tapes = await lock_tapes(connection, [wanted])
-        (drawn,) = await draw_keys(connection, tapes, [[wanted]], shop.services.opener)
-        assert isinstance(drawn, list)
-        issued = [(new_id(), key) for key in drawn]
-        await record_claims(connection, tapes, issued, state="held" if state == "held" else "issued")
-    return drawn
-
-
-async def release(shop: Shop, keys: list[IssuedKey]) -> None:
-    async with shop.services.database.transaction() as connection:
-        await give_back(connection, shop.publisher_id, [key.place for key in keys])
-        await connection.executemany(
-            "UPDATE claims SET state = 'released' WHERE publisher_id = $1 AND claim_id = $2",
-            [(shop.publisher_id, key.claim_id) for key in keys],
-        )
-
-
-def texts(keys: list[IssuedKey]) -> list[str]:
-    return [key.key.text.reveal() for key in keys]
 
 
 async def test_keys_that_came_back_undisclosed_are_sold_first_and_once(shop: Shop) -> None:
@@ -86,6 +59,37 @@ async def test_an_expired_segment_is_neither_stock_nor_sold_but_its_last_day_is(
         await shop.buy("stale")
 
 
+async def test_a_key_closer_to_its_end_than_the_pool_sells_is_neither_stock_nor_sold(services: Services) -> None:
+    today = datetime.now(UTC).date()
+    shop = await Shop.opened(services, policy="expiring_first", days_left_min=30, warning_level=2, alert_level=1)
+    await shop.load(["TOO-CLOSE"], expires_on=today + timedelta(days=29))
+    assert await shop.left() == 0
+    with pytest.raises(OutOfStock):
+        await shop.buy("too close")
+    await shop.load(["FAR-ENOUGH"], expires_on=today + timedelta(days=30))
+    await shop.load(["FOR-EVER"])
+    assert await shop.left() == 2
+    assert texts_of(await shop.buy("far enough", quantity=2)) == ["FAR-ENOUGH", "FOR-EVER"]
+    with pytest.raises(OutOfStock):
+        await shop.buy("too close still")
+
+
+async def test_the_days_that_must_be_left_change_the_stock_at_once_and_the_alarm_with_it(services: Services) -> None:
+    today = datetime.now(UTC).date()
+    shop = await Shop.opened(services, warning_level=1, alert_level=0)
+    await shop.load(["SOON-1", "SOON-2"], expires_on=today + timedelta(days=7))
+    levels = []
+    for days_left_min in (7, 8, 0):
+        change = PoolChange(days_left_min=days_left_min)
+        pool = await change_pool(services.database, shop.publisher_id, shop.pool_id, change, caller_id=1)
+        levels.append((pool.days_left_min, pool.left, pool.alarm))
+    assert levels == [(7, 2, "none"), (8, 0, "alert"), (0, 2, "none")]
+    events = await list_events(services.database, shop.publisher_id, pool_id=shop.pool_id, after=None, limit=100)
+    alarms = [event.facts["to"] for event in events if event.name == "pool.alarm_changed"]
+    assert alarms == ["alert", "none"]
+    assert texts_of(await shop.buy("both", quantity=2)) == ["SOON-1", "SOON-2"]
+
+
 @pytest.mark.parametrize("state", ["receiving", "held", "withdrawn"])
 async def test_only_open_segments_are_sold(shop: Shop, state: str) -> None:
     await shop.load(["NOT-FOR-SALE"], state=state)
@@ -100,7 +104,7 @@ async def test_a_damaged_key_is_taken_off_the_tape_and_the_next_one_is_sold(
     segment_id = await shop.load(["WHOLE-1", "DAMAGED", "WHOLE-2", "WHOLE-3"])
     await damage(database_urls, shop, segment_id, position=2)
     assert texts_of(await shop.buy("around the damage", quantity=2)) == ["WHOLE-1", "WHOLE-2"]
-    async with shop.services.database.connection() as connection:
+    async with shop.services.database.transaction() as connection:
         events = await connection.fetch(
             "SELECT facts FROM publisher_events WHERE publisher_id = $1 AND name = 'key.damaged'", shop.publisher_id
         )
@@ -123,7 +127,7 @@ async def test_a_key_moved_to_another_place_in_the_database_is_not_sold(
     shop: Shop, database_urls: DatabaseUrls
 ) -> None:
     segment_id = await shop.load(["HERE", "THERE", "ELSEWHERE"])
-    connection = await asyncpg.connect(database_urls.owner)
+    connection = await asyncpg.connect(database_urls.superuser)
     await connection.execute(
         "UPDATE keys a SET sealed = b.sealed FROM keys b WHERE a.publisher_id = $1 AND a.segment_id = $2 AND a.position = 1"
         " AND b.publisher_id = $1 AND b.segment_id = $2 AND b.position = 3",
@@ -141,7 +145,7 @@ async def test_alarms_are_raised_and_lowered_once_per_crossing(services: Service
         kept.append(await claim(shop, 1, state="held"))
         assert await shop.left() == 4 - number
     await release(shop, [key for keys in kept[1:] for key in keys])
-    async with services.database.connection() as connection:
+    async with services.database.transaction() as connection:
         rows = await connection.fetch(
             "SELECT facts ->> 'from' AS before, facts ->> 'to' AS after FROM publisher_events"
             " WHERE publisher_id = $1 AND name = 'pool.alarm_changed' ORDER BY created_at, event_id",
@@ -216,7 +220,7 @@ async def test_the_auditor_finds_a_key_that_was_sold_twice(shop: Shop, database_
 
 
 async def damage(database_urls: DatabaseUrls, shop: Shop, segment_id: int, *, position: int) -> None:
-    connection = await asyncpg.connect(database_urls.owner)
+    connection = await asyncpg.connect(database_urls.superuser)
     await connection.execute(
         "UPDATE keys SET sealed = set_byte(sealed, 40, (get_byte(sealed, 40) + 1) % 256)"
         " WHERE publisher_id = $1 AND segment_id = $2 AND position = $3",

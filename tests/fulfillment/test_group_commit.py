@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from keyservice.domain.errors import OutcomeUnknown, Overloaded
+from keyservice.domain.errors import OutcomeUnknown, Overloaded, Tampered
 from keyservice.fulfillment.group_commit import GroupCommit
 from keyservice.postgres.connection import Connection
+from keyservice.postgres.roles import PIPELINE
 from tests.lab.cluster import DatabaseUrls
 
 Serve = Callable[[Connection, Sequence[int]], Awaitable[Sequence[int | Exception]]]
@@ -17,8 +18,9 @@ Serve = Callable[[Connection, Sequence[int]], Awaitable[Sequence[int | Exception
 
 @pytest.fixture(scope="module")
 async def admin(database_urls: DatabaseUrls) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database_urls.owner)
+    connection = await asyncpg.connect(database_urls.superuser)
     await connection.execute("CREATE TABLE served (number integer CHECK (number <> 13))")
+    await connection.execute(f"GRANT SELECT, INSERT ON served TO {PIPELINE}")
     yield connection
     await connection.close()
 
@@ -41,7 +43,7 @@ async def store(connection: Connection, numbers: Sequence[int]) -> list[int | Ex
 @asynccontextmanager
 async def lane(urls: DatabaseUrls, serve: Serve = store, **options: float) -> AsyncIterator[GroupCommit[int, int]]:
     limits = {"group_max": 100, "waiting_max": 1_000, "retry_seconds": 10.0} | options
-    group: GroupCommit[int, int] = GroupCommit(urls.owner, serve, **limits)  # type: ignore[arg-type]
+    group: GroupCommit[int, int] = GroupCommit(urls.service, serve, **limits)  # type: ignore[arg-type]
     async with group.running():
         yield group
 
@@ -76,6 +78,54 @@ async def test_a_request_that_the_database_refuses_fails_alone(
     failed = [number for number, answer in zip(range(10, 20), answers, strict=True) if isinstance(answer, Exception)]
     assert failed == [13]
     assert await stored(admin) == [10, 11, 12, 14, 15, 16, 17, 18, 19]
+
+
+async def test_a_request_that_cannot_be_served_for_any_reason_fails_alone(
+    database_urls: DatabaseUrls, admin: asyncpg.Connection
+) -> None:
+    async def stumble(connection: Connection, numbers: Sequence[int]) -> Sequence[int | Exception]:
+        results = await store(connection, numbers)
+        if 7 in numbers:
+            raise Tampered("a stored value of this one does not open")
+        return results
+
+    async with lane(database_urls, stumble) as group:
+        answers = await asyncio.gather(*(group.submit(number) for number in range(10)), return_exceptions=True)
+    assert [number for number, answer in enumerate(answers) if isinstance(answer, Tampered)] == [7]
+    assert await stored(admin) == [0, 1, 2, 3, 4, 5, 6, 8, 9]
+
+
+async def test_a_group_that_finds_a_pool_locked_is_told_so_in_time_and_not_taken_apart(
+    database_urls: DatabaseUrls, admin: asyncpg.Connection
+) -> None:
+    attempts: list[int] = []
+
+    async def wait(connection: Connection, numbers: Sequence[int]) -> Sequence[int | Exception]:
+        attempts.append(len(numbers))
+        raise asyncpg.LockNotAvailableError("canceling statement due to lock timeout")
+
+    async with lane(database_urls, wait, retry_seconds=0.2) as group:
+        answers = await asyncio.gather(*(group.submit(number) for number in range(10)), return_exceptions=True)
+    assert all(isinstance(answer, Overloaded) for answer in answers)
+    assert len(attempts) > 1
+    assert set(attempts) == {10}
+    assert await stored(admin) == []
+
+
+async def test_what_may_have_been_stored_before_a_lock_was_waited_for_is_not_told_as_not_stored(
+    database_urls: DatabaseUrls,
+) -> None:
+    attempts = 0
+
+    async def lose_then_wait(connection: Connection, numbers: Sequence[int]) -> Sequence[int | Exception]:
+        nonlocal attempts
+        attempts += 1
+        raise ConnectionResetError if attempts == 1 else asyncpg.LockNotAvailableError("lock timeout")
+
+    async with lane(database_urls, lose_then_wait, retry_seconds=0.2) as group:
+        with pytest.raises(OutcomeUnknown):
+            await group.submit(1)
+    assert attempts > 1
 
 
 async def test_a_refusal_is_for_its_request_and_the_group_commits(

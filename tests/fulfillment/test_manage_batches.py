@@ -14,11 +14,13 @@ from keyservice.fulfillment.manage_batches import (
     BatchView,
     hold_batch,
     release_batch,
+    set_priority,
     view_batch,
     view_batches,
     withdraw_batch,
 )
 from keyservice.fulfillment.manage_pools import PoolChange, change_pool, list_events
+from keyservice.services import Services
 from tests.fulfillment.uploads import announced, csv_of, receive, receive_cut, rows_of, verdicts
 from tests.lab.auditor import violations
 from tests.lab.cluster import DatabaseUrls
@@ -143,6 +145,72 @@ async def test_a_batch_s_stock_adds_up_whatever_became_of_its_keys(shop: Shop) -
     assert await shop.left() == 3
 
 
+async def test_what_expires_sooner_than_the_pool_sells_is_told_apart_from_what_has_expired(shop: Shop) -> None:
+    soon = datetime.now(UTC).date() + timedelta(days=10)
+    file = f"key,expires_on\nNEAR-1,{soon}\nNEAR-2,{soon}\nNEAR-3,2099-01-01\n"
+    batch_id = (await receive(shop, file.encode())).report.batch_id
+    database = shop.services.database
+    change = PoolChange(days_left_min=11)
+    await change_pool(database, shop.publisher_id, shop.pool_id, change, caller_id=1)
+    view = await view_batch(database, shop.publisher_id, batch_id)
+    assert view.stock == BatchStock(accepted=3, for_sale=1, near_expiry=2)
+    assert texts_of(await shop.buy("the far one")) == ["NEAR-3"]
+    view = await hold_batch(database, shop.publisher_id, batch_id, caller_id=1)
+    assert view.stock == BatchStock(accepted=3, held=2, taken=1)
+
+
+async def by_priority(shop: Shop, batch_id: UUID, priority: int) -> BatchView:
+    return await set_priority(shop.services.database, shop.publisher_id, batch_id, priority, caller_id=1)
+
+
+async def test_batches_are_sold_by_their_priority_and_the_older_first_where_it_is_equal(services: Services) -> None:
+    shop = await Shop.opened(services, policy="priority")
+    ids = {}
+    for name, priority in (("OLD", 0), ("NEW", 0), ("LAST", -1), ("FIRST", 7)):
+        upload = replace(announced(shop), priority=priority)
+        report = (await receive(shop, csv_of([f"{name}-{number}" for number in range(2)]), upload)).report
+        assert report.priority == priority
+        ids[name] = report.batch_id
+    assert texts_of(await shop.buy("by priority", quantity=3)) == ["FIRST-0", "FIRST-1", "OLD-0"]
+    view = await by_priority(shop, ids["LAST"], 1)
+    assert view.batch.report.priority == 1
+    await by_priority(shop, ids["LAST"], 1)
+    assert texts_of(await shop.buy("turned round", quantity=4)) == ["LAST-0", "LAST-1", "OLD-1", "NEW-0"]
+    events = await list_events(services.database, shop.publisher_id, pool_id=shop.pool_id, after=None, limit=100)
+    changes = [(event.batch_id, event.facts) for event in events if event.name == "batch.priority_changed"]
+    assert changes == [(ids["LAST"], {"from": -1, "to": 1})]
+
+
+async def test_a_priority_given_during_the_upload_holds_for_what_is_still_to_come(services: Services) -> None:
+    shop = await Shop.opened(services, policy="priority")
+    batch_id = new_id()
+    rows = [f"UPLOAD-{number},{2090 + number // 3_000}-01-01" for number in range(6_000)]
+    file = "\n".join(["key,expires_on", *rows]).encode()
+    cut = await receive_cut(shop, file[: len(file) // 2], batch_id, chunk_rows=1_000)
+    assert 0 < cut.report.rows < 3_000
+    await by_priority(shop, batch_id, 3)
+    await receive(shop, file, replace(announced(shop), batch_id=batch_id), chunk_rows=1_000)
+    await shop.load(["BEHIND"])
+    async with services.database.transaction() as connection:
+        segments = await connection.fetch(
+            "SELECT priority, expires_on IS NULL AS is_behind FROM segments WHERE publisher_id = $1"
+            " ORDER BY segment_id",
+            shop.publisher_id,
+        )
+    assert [tuple(row) for row in segments] == [(3, False), (3, False), (0, True)]
+
+
+async def test_a_batch_that_sells_nothing_any_more_has_no_priority(shop: Shop) -> None:
+    withdrawn = await upload(shop, ["GONE-1"])
+    await change(shop, withdraw_batch, withdrawn)
+    dry_run = (await receive(shop, csv_of(["DRY-1"]), replace(announced(shop), is_dry_run=True))).report.batch_id
+    for batch_id in (withdrawn, dry_run):
+        with pytest.raises(Conflict):
+            await by_priority(shop, batch_id, 1)
+    with pytest.raises(NotFound):
+        await by_priority(await Shop.opened(shop.services), withdrawn, 1)
+
+
 async def test_the_batches_of_a_pool_are_listed_newest_first_page_by_page(shop: Shop) -> None:
     batch_ids = [await upload(shop, [f"LISTED-{number}"]) for number in range(5)]
     database = shop.services.database
@@ -199,7 +267,7 @@ async def test_holding_back_while_keys_are_sold_loses_and_doubles_none(shop: Sho
 
     bought, _ = await asyncio.gather(asyncio.gather(*(buy(number) for number in range(120))), hold_and_release())
     # Whoever waits for the pool first never meets a deadlock, which PostgreSQL resolves after one second.
-    async with shop.services.database.connection() as connection:
+    async with shop.services.database.transaction() as connection:
         deadlocks = await connection.fetchval(
             "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
         )

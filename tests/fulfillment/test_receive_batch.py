@@ -151,7 +151,7 @@ async def test_each_expiry_date_has_its_own_segment_and_past_ones_are_refused(sh
     data = f"key,expires_on\nA,{TOMORROW}\nB,\nC,2020-01-01\nD,{TOMORROW}\nE,2099-12-31\n".encode()
     report = (await receive(shop, data)).report
     assert await verdicts(shop, report.batch_id) == {4: Verdict.MALFORMED}
-    async with shop.services.database.connection() as connection:
+    async with shop.services.database.transaction() as connection:
         segments = await connection.fetch(
             "SELECT expires_on, loaded, state FROM segments WHERE publisher_id = $1 AND batch_id = $2 ORDER BY segment_id",
             *(shop.publisher_id, report.batch_id),
@@ -165,7 +165,7 @@ async def test_each_expiry_date_has_its_own_segment_and_past_ones_are_refused(sh
 
 async def test_the_batch_s_expiry_date_holds_for_rows_without_one(shop: Shop) -> None:
     await receive(shop, csv_of(["DATED"]), replace(announced(shop), expires_on=TOMORROW))
-    async with shop.services.database.connection() as connection:
+    async with shop.services.database.transaction() as connection:
         found = await connection.fetchval("SELECT expires_on FROM segments WHERE publisher_id = $1", shop.publisher_id)
     assert found == TOMORROW
 
@@ -174,7 +174,7 @@ async def test_no_text_of_a_key_reaches_the_database(shop: Shop, database_urls: 
     data = b"key,key_id,notes\nPLAIN-CANARY-1,id-1,a note\nPLAIN-CANARY-1,id-2,b\nPLAIN-CANARY-\x07,id-3,c\n"
     report = (await receive(shop, data)).report
     assert report.accepted == 1
-    async with shop.services.database.connection() as connection:
+    async with shop.services.database.transaction() as connection:
         tables = ("keys", "batches", "segments", "refused_rows", "publisher_events", "data_keys")
         for table in tables:
             found = await connection.fetch(f"SELECT t::text AS t FROM {table} t")  # noqa: S608 - a name from this test

@@ -49,6 +49,12 @@ def many_keys(count: int = 12_000) -> list[str]:
     return keys
 
 
+async def bought_out(shop: Shop, count: int) -> list[str]:
+    """Every key of the shop, in the order of the tape: an order has a limit, and two have all of them."""
+    first = texts_of(await shop.buy(f"first half of {count}", quantity=count // 2))
+    return first + texts_of(await shop.buy(f"second half of {count}", quantity=count - count // 2))
+
+
 def accepted_of(keys: list[str]) -> list[str]:
     return [key for key in dict.fromkeys(keys) if key and "\x01" not in key]
 
@@ -72,7 +78,7 @@ async def test_what_was_cut_off_is_no_stock_and_goes_on_under_its_id(shop: Shop,
         Verdict.MALFORMED: 1,
     }
     assert again.report.sha256 == hashlib.sha256(data).digest()
-    assert texts_of(await shop.buy("everything", quantity=11_996)) == accepted_of(keys)
+    assert await bought_out(shop, 11_996) == accepted_of(keys)
     assert await rows_of(shop, "batches") == 1
     assert await violations(database_urls.superuser) == {}
 
@@ -204,6 +210,7 @@ async def test_the_same_id_with_other_options_or_another_pool_is_refused(shop: S
         (replace(upload, is_held=True), "other-options"),
         (replace(upload, is_dry_run=True), "other-options"),
         (replace(upload, mapping=ColumnMapping(key="key")), "other-options"),
+        (replace(upload, priority=1), "other-options"),
         (replace(upload, file_format=KeyFileFormat.TXT), "other-options"),
         (replace(upload, declared_bytes=12), "another-file"),
     ):
@@ -249,7 +256,7 @@ async def test_two_connections_with_the_same_upload_make_one_batch(shop: Shop, d
     assert len(reports) == 1
     assert [conflict.reason for conflict in conflicts] == ["written-elsewhere"] * 2
     assert reports[0].accepted == await shop.left() == 11_996
-    assert texts_of(await shop.buy("one batch", quantity=11_996)) == accepted_of(keys)
+    assert await bought_out(shop, 11_996) == accepted_of(keys)
     assert await violations(database_urls.superuser) == {}
 
 
@@ -340,7 +347,7 @@ async def test_an_upload_survives_broken_database_connections(shop: Shop, databa
         Verdict.MALFORMED: 1,
     }
     assert len(await refused(shop, report.batch_id)) == 3
-    assert texts_of(await shop.buy("survived", quantity=11_996)) == accepted_of(keys)
+    assert await bought_out(shop, 11_996) == accepted_of(keys)
     assert await violations(database_urls.superuser) == {}
 
 

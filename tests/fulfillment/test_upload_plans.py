@@ -1,21 +1,24 @@
 """The statements of an upload must not slow down as the tables grow, whatever the planner's statistics know."""
 
+from typing import Any
+
 import asyncpg
 import pytest
 
 from keyservice.fulfillment.ids import new_id
-from keyservice.fulfillment.short_transaction import LOCAL_SETTINGS
+from keyservice.postgres.connection import PLANNER_SETTINGS
+from keyservice.postgres.roles import take_on_publisher
 from keyservice.postgres.statements import statement
 from tests.fulfillment.uploads import csv_of, receive
 from tests.lab.cluster import DatabaseUrls
 from tests.lab.shop import Shop
 
 
-async def plan_of(url: str, name: str, *values: object) -> str:
+async def plan_of(url: str, name: str, *values: Any) -> str:
     connection = await asyncpg.connect(url)
     try:
         async with connection.transaction():
-            await connection.execute(LOCAL_SETTINGS)
+            await connection.execute(f"{take_on_publisher(values[0])}; {PLANNER_SETTINGS}")
             return "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement(name)}", *values))
     finally:
         await connection.close()
@@ -44,6 +47,11 @@ async def test_a_publisher_that_statistics_do_not_know_is_probed_by_whole_index_
     plan = await plan_of(url, "batches.fate_of_places", unknown, [1], [1])
     assert "using claims_position_taken" in plan
     assert "(publisher_id = 1000000) AND (segment_id >= x.segment_id)" in plan
+    plan = await plan_of(url, "batches.places_of_publisher_key_ids", unknown, ["x"], 11)
+    assert "(publisher_key_id >= x.publisher_key_id)" in plan.partition("Index Cond")[2]
+    plan = await plan_of(url, "tape.withdrawn_positions", unknown, [1], [1], 64)
+    assert "using claims_position_taken" in plan
+    assert '(segment_id = wanted.segment_id) AND ("position" >= wanted.first_position)' in plan
     plan = await plan_of(url, "batches.known_in_dry_run", unknown, new_id(), [b"x" * 32])
     assert "(fingerprint = x.fingerprint)" in plan.partition("Index Cond")[2]
     for name, values in (

@@ -58,6 +58,7 @@ async def receive(
         upload or announced(shop),
         in_pieces(pieces) if isinstance(pieces, bytes) else pieces,
         limits=UploadLimits(limits or KeyFileLimits(), chunk_rows),
+        unpacker=services.unpacker,
     )
 
 
@@ -72,7 +73,7 @@ async def receive_cut(shop: Shop, data: bytes, batch_id: UUID, *, chunk_rows: in
 
 
 async def stored(shop: Shop, batch_id: UUID) -> StoredBatch:
-    async with shop.services.database.connection() as connection:
+    async with shop.services.database.transaction() as connection:
         return await read_batch(connection, shop.publisher_id, batch_id)
 
 
@@ -87,7 +88,7 @@ async def verdicts(shop: Shop, batch_id: UUID) -> dict[int, Verdict]:
 
 async def rows_of(shop: Shop, table: str) -> int:
     """How many rows of this publisher a table holds."""
-    async with shop.services.database.connection() as connection:
+    async with shop.services.database.transaction() as connection:
         return int(
             await connection.fetchval(
                 f"SELECT count(*) FROM {table} WHERE publisher_id = $1",  # noqa: S608 - a name from the tests
@@ -100,7 +101,7 @@ async def until_stored(shop: Shop, batch_id: UUID, rows: int) -> StoredBatch:
     """Wait until so many rows of the upload are committed."""
     deadline = asyncio.get_running_loop().time() + 20
     while asyncio.get_running_loop().time() < deadline:
-        async with shop.services.database.connection() as connection:
+        async with shop.services.database.transaction() as connection:
             batch = await find_batch(connection, shop.publisher_id, batch_id)
         if batch is not None and batch.report.rows >= rows:
             return batch

@@ -51,7 +51,7 @@ SELECT (SELECT count(*) FROM keys k JOIN segments s USING (publisher_id, segment
          WHERE s.pool_id = $1 AND s.state IN ('open', 'exhausted')) AS accepted,
        (SELECT count(*) FROM claims c JOIN segments s USING (publisher_id, segment_id)
          WHERE s.pool_id = $1 AND s.state IN ('open', 'exhausted') AND c.state <> 'released') AS taken,
-       (SELECT coalesce(sum(s.loaded - s.next_position + 1 + s.returned_count), 0) FROM segments s
+       (SELECT coalesce(sum(s.loaded - s.next_position + 1 - s.withdrawn_ahead + s.returned_count), 0) FROM segments s
          WHERE s.pool_id = $1 AND s.state IN ('open', 'exhausted')) AS by_cursor
 """
 

@@ -34,3 +34,19 @@ SELECT (json_populate_record(o, json_build_object('order_id', gen_random_uuid())
 UPDATE segments SET next_position = 2
  WHERE segment_id = (SELECT c.segment_id FROM claims c JOIN orders o USING (order_id)
                       WHERE o.partner_order_number LIKE '%.kept' LIMIT 1);
+
+-- a_publisher_is_not_told_of_a_dead_key --
+DELETE FROM revocations
+ WHERE claim_id = (SELECT c.claim_id FROM claims c JOIN orders o USING (order_id)
+                    WHERE o.partner_order_number LIKE '%.gone' LIMIT 1);
+
+-- a_publisher_is_told_of_a_key_that_lives --
+INSERT INTO revocations (publisher_id, revocation_id, claim_id, segment_id, position, kind, reason, happened_at)
+SELECT c.publisher_id, gen_random_uuid(), c.claim_id, c.segment_id, c.position, 'revoked', '', now()
+  FROM claims c JOIN orders o USING (order_id)
+ WHERE o.partner_order_number LIKE '%.kept';
+
+-- a_feed_begins_at_two --
+UPDATE revocations SET sequence = 2, chain_hash = '\x00'
+ WHERE claim_id IN (SELECT c.claim_id FROM claims c JOIN orders o USING (order_id)
+                     WHERE o.partner_order_number LIKE '%.gone');

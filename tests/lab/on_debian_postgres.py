@@ -1,4 +1,4 @@
-"""`python -m tests.lab.on_debian_postgres 15`: the tests that use a database, on a private server of Debian's packages."""
+"""`python -m tests.lab.on_debian_postgres 15 [tests]`: tests that use a database, on a private server of Debian's packages."""
 
 import os
 import shutil
@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-TESTS = ("tests/postgres/test_schema_rules.py", "tests/fulfillment", "tests/api", "tests/lab")
+TESTS = (
+    *("tests/postgres/test_schema_rules.py", "tests/postgres/test_row_level_security.py", "tests/test_services.py"),
+    *("tests/postgres/test_connection.py", "tests/fulfillment", "tests/workers", "tests/api", "tests/lab"),
+)
 
 
 @contextmanager
@@ -53,7 +56,8 @@ def _wait_ready(programs: Path, directory: Path, process: "subprocess.Popen[byte
 def main() -> int:
     with server(sys.argv[1]) as url:
         environment = {**os.environ, "TEST_SUPERUSER_URL": url}
-        tests = [name for name in TESTS if Path(name).exists()]
+        named = any(Path(word.partition("::")[0]).exists() for word in sys.argv[2:])
+        tests = () if named else TESTS
         return subprocess.run(
             [sys.executable, "-m", "pytest", *tests, *sys.argv[2:]], env=environment, check=False
         ).returncode

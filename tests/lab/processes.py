@@ -9,6 +9,7 @@ from typing import Final
 _PROCESSES: Final = Path("/proc")
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 _LISTENING: Final = "0A"
+_ESTABLISHED: Final = "01"
 # Of /proc/<pid>/stat, counted behind the name: state, parent, user and system ticks, start.
 _STATE, _PARENT, _USER, _SYSTEM, _STARTED = 0, 1, 11, 12, 19
 
@@ -58,9 +59,16 @@ class ProcessRef:
 
     def listens_on(self, port: int) -> bool:
         """Whether it has a listening socket of its own on this TCP port; several processes may share the port."""
-        listening = f":{port:04X}"
+        return self._holds(port, own=True, state=_LISTENING)
+
+    def is_connected_to(self, port: int) -> bool:
+        """Whether it has a connection to this TCP port of this machine."""
+        return self._holds(port, own=False, state=_ESTABLISHED)
+
+    def _holds(self, port: int, *, own: bool, state: str) -> bool:
+        ending, column = f":{port:04X}", 1 if own else 2
         rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-        sockets = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(listening) and row[3] == _LISTENING}
+        sockets = {f"socket:[{row[9]}]" for row in rows if row[column].endswith(ending) and row[3] == state}
         try:
             entries = (_PROCESSES / str(self.pid) / "fd").iterdir()
             return any(str(entry.readlink()) in sockets for entry in entries)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-import asyncpg
 
 from keyservice.crypto.keyring import Keyring
 from keyservice.domain.caller import CallerKind
 from keyservice.fulfillment.manage_callers import add_caller
+from keyservice.postgres.connection import pipeline_transaction
 from keyservice.postgres.embedded import EmbeddedPostgres
 from keyservice.postgres.embedded.credentials import DATABASE
 from keyservice.postgres.embedded.leftovers import postmaster_pid
@@ -206,11 +206,8 @@ class ServiceProcess:
 
     async def new_caller(self, kind: CallerKind, name: str, **options: Any) -> str:
         """The token of a caller that is added past the service, as the command line does it."""
-        connection = await asyncpg.connect((await self.database_urls()).service)
-        try:
+        async with pipeline_transaction((await self.database_urls()).service) as connection:
             return await add_caller(connection, kind=kind, name=name, **options)
-        finally:
-            await connection.close()
 
     @property
     def _cluster(self) -> Path:

@@ -36,7 +36,14 @@ class Shop:
 
     @classmethod
     async def opened(
-        cls, services: Services, *, policy: str = "fifo", warning_level: int = 0, alert_level: int = 0
+        cls,
+        services: Services,
+        *,
+        policy: str = "fifo",
+        warning_level: int = 0,
+        alert_level: int = 0,
+        is_sandbox: bool = False,
+        days_left_min: int = 0,
     ) -> "Shop":
         number = next(_numbers)
         handle = f"publisher-{number}-{new_id().hex[-6:]}"
@@ -46,9 +53,9 @@ class Shop:
         async with services.database.transaction() as connection:
             publisher_id = await connection.fetchval(statement("callers.insert_publisher"), handle, handle)
             await connection.execute(
-                "INSERT INTO pools (publisher_id, pool_id, name, policy, warning_level, alert_level, created_at)"
-                " VALUES ($1, $2, $3, $4, $5, $6, $7)",
-                *(publisher_id, pool_id, "main", policy, warning_level, alert_level, now),
+                "INSERT INTO pools (publisher_id, pool_id, name, policy, warning_level, alert_level, is_sandbox, days_left_min,"
+                " created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                *(publisher_id, pool_id, "main", policy, warning_level, alert_level, is_sandbox, days_left_min, now),
             )
             plan = json.dumps({"steps": [{"source": "pool", "pool": str(pool_id)}]})
             await connection.execute(
@@ -92,36 +99,72 @@ class Shop:
                 " VALUES ($1, $2, $3, $4, $5, $6, $7)",
                 *(self.publisher_id, segment_id, pool, batch_id, state, expires_on, len(texts)),
             )
-            await connection.copy_records_to_table(
-                "keys",
-                columns=[
-                    "publisher_id",
-                    "segment_id",
-                    "position",
-                    "row_number",
-                    "sealed",
-                    "fingerprint",
-                    "suffix_token",
-                ],
-                records=[
-                    (
-                        self.publisher_id,
-                        segment_id,
-                        position,
-                        position,
-                        data_key.seal(text.encode(), key_aad(KeyPlace(self.publisher_id, segment_id, position))),
-                        services.fingerprints.key(self.publisher_id, text.encode()),
-                        services.fingerprints.suffix(self.publisher_id, text.encode()),
-                    )
-                    for position, text in enumerate(texts, start=1)
-                ],
-            )
+            if texts:
+                columns = zip(
+                    *(self._key_row(data_key, segment_id, at, text) for at, text in enumerate(texts, 1)), strict=True
+                )
+                await connection.execute(
+                    statement("batches.insert_keys"), self.publisher_id, batch_id, *(list(column) for column in columns)
+                )
         return int(segment_id)
+
+    async def sell_in_blocks(self, block_size: int) -> None:
+        """From now on a quantity of one is so many keys."""
+        async with self.services.database.transaction() as connection:
+            await connection.execute(
+                "UPDATE fulfillment_templates SET quantity_mode = 'block', block_size = $2 WHERE publisher_id = $1",
+                *(self.publisher_id, block_size),
+            )
+
+    async def another_product(self, *pool_ids: UUID) -> int:
+        """The reference of a product of its own whose source plan is these pools."""
+        template_id, now = new_id(), datetime.now(UTC)
+        product_ref = int(template_id) % 1_000_000_000_000 + 1
+        plan = json.dumps({"steps": [{"source": "pool", "pool": str(pool_id)} for pool_id in pool_ids]})
+        async with self.services.database.transaction() as connection:
+            await connection.execute(
+                "INSERT INTO fulfillment_templates (template_id, publisher_id, name, quantity_mode, source_plan, created_at)"
+                " VALUES ($1, $2, $3, 'quantity', $4, $5)",
+                *(template_id, self.publisher_id, str(template_id), plan, now),
+            )
+            await connection.execute(
+                "INSERT INTO products (product_ref, publisher_id, template_id, name, created_at)"
+                " VALUES ($1, $2, $3, 'other', $4)",
+                *(product_ref, self.publisher_id, template_id, now),
+            )
+        return product_ref
+
+    async def second_pool(self, *, is_sandbox: bool = False) -> UUID:
+        """Another pool of the publisher, asked when the first one is empty."""
+        pool_id = new_id()
+        step = json.dumps([{"source": "pool", "pool": str(pool_id)}])
+        async with self.services.database.transaction() as connection:
+            await connection.execute(
+                "INSERT INTO pools (publisher_id, pool_id, name, policy, warning_level, alert_level, created_at, is_sandbox)"
+                " VALUES ($1, $2, $3, 'fifo', 0, 0, $4, $5)",
+                *(self.publisher_id, pool_id, f"second {pool_id}", datetime.now(UTC), is_sandbox),
+            )
+            await connection.execute(
+                "UPDATE fulfillment_templates SET source_plan = jsonb_set(source_plan, '{steps}', source_plan -> 'steps' || $2)"
+                " WHERE publisher_id = $1",
+                *(self.publisher_id, step),
+            )
+        return pool_id
+
+    def _key_row(self, data_key: DataKey, segment_id: int, position: int, text: str) -> tuple[object, ...]:
+        raw, fingerprints = text.encode(), self.services.fingerprints
+        return (
+            *(segment_id, position, position),
+            data_key.seal(raw, key_aad(KeyPlace(self.publisher_id, segment_id, position))),
+            fingerprints.key(self.publisher_id, raw),
+            fingerprints.suffix(self.publisher_id, raw),
+            *(None, None, None, None),
+        )
 
     async def left(self) -> int:
         from keyservice.fulfillment.watch_pools import read_levels
 
-        async with self.services.database.connection() as connection:
+        async with self.services.database.transaction() as connection:
             return (await read_levels(connection, self.publisher_id, [self.pool_id]))[self.pool_id].left
 
     def order(self, number: str, *, quantity: int = 1, email: str = "ada@example.com") -> NewOrder:

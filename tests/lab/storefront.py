@@ -1,5 +1,6 @@
 """A publisher, its pool and its product, made through the service's own API, and the tokens of those who use them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
@@ -59,6 +60,13 @@ class Storefront:
             assert response.status == 200, await response.text()
             found: dict[str, Any] = await response.json()
             return found
+
+    async def withdraw(self, session: aiohttp.ClientSession, texts: Sequence[str]) -> list[str]:
+        """What becomes of each of these keys."""
+        path, body = f"/publisher/pools/{self.pool_id}/withdrawals", {"keys": list(texts), "reason": "leaked"}
+        async with session.post(path, json=body, headers=self.bearer) as response:
+            assert response.status == 200, await response.text()
+            return [entry["outcome"] for entry in (await response.json())["entries"]]
 
     async def left(self, session: aiohttp.ClientSession) -> int:
         """What the service says is for sale."""

@@ -146,11 +146,15 @@ def test_an_attempt_without_an_answer_stays_unknown_and_is_no_refusal() -> None:
     [
         ("a_claim_is_lost", "without a key that opens", "a_passed_position_is_neither_claimed_nor_returned"),
         ("an_order_is_lost", "acknowledged and is not stored", "a_part_has_no_order"),
-        ("a_key_of_a_living_order_dies", "disagree on whether it is cancelled", "a_living_order_has_a_dead_key"),
+        ("a_key_of_a_living_order_dies", "disagree on whether it is cancelled", "a_living_unit_has_a_dead_key"),
         ("a_sealed_key_lies_in_anothers_place", "without a key that opens", None),
         ("a_unit_loses_its_claim", "without a key that opens", "an_accepted_unit_has_no_claim"),
         ("an_order_is_stored_again", "is stored 2 times", "an_order_is_stored_twice"),
         ("a_cursor_moves_back", None, "a_claim_lies_ahead_of_the_cursor"),
+        ("a_publisher_is_not_told_of_a_dead_key", None, "a_dead_key_is_missing_in_the_feed"),
+        ("a_publisher_is_told_of_a_key_that_lives", None, "the_feed_names_a_key_that_lives"),
+        ("a_feed_begins_at_two", None, "the_feed_skips_a_number"),
+        ("a_feed_begins_at_two", None, "an_entry_of_the_feed_is_not_chained_to_the_one_before"),
     ],
 )
 async def test_damage_in_the_database_is_found(scene: Scene, name: str, finding: str | None, rule: str | None) -> None:

@@ -207,3 +207,36 @@ async def test_a_key_that_comes_in_several_files_at_once_enters_once(
     assert await driver.store.left(driver.session) == keys
     assert await contradictions(service, driver) == []
     figures(files=len(sent), rows=keys * len(files), accepted=keys, seconds=round(seconds, 2))
+
+
+@pytest.mark.parametrize("keys", [1_200, pytest.param(20_000, marks=[pytest.mark.full, pytest.mark.timeout(900)])])
+async def test_a_key_is_sold_or_withdrawn_and_never_sold_after_it_was_withdrawn(
+    service: ServiceProcess, driver: Driver, rng: random.Random, figures: Figures, keys: int
+) -> None:
+    """Half as many orders as there are keys, while a third of the keys is withdrawn by their texts, all on one pool."""
+    store, session = driver.store, driver.session
+    texts = await stock(driver, rng, keys)
+    orders = iter([driver.one_line(n) for n in range(keys // 2)])
+    leaked = rng.sample(texts, k=keys // 3)
+    slices = iter([leaked[first : first + 20] for first in range(0, len(leaked), 20)])
+    withdrawn: set[str] = set()
+
+    async def withdraw_slices() -> None:
+        for some in slices:
+            outcomes = await store.withdraw(session, some)
+            assert set(outcomes) <= {"withdrawn", "issued"}
+            withdrawn.update(key for key, told in zip(some, outcomes, strict=True) if told == "withdrawn")
+
+    await asyncio.gather(
+        *(_take(driver, orders, client) for client in range(48)), *(withdraw_slices() for _ in range(16))
+    )
+    sold = [text for one in driver.history.of(Operation.ORDER, Outcome.OK) for text in one.keys]
+    assert len(sold) == keys // 2
+    assert not set(sold) & withdrawn
+    left = await store.left(session)
+    assert left == keys - len(sold) - len(withdrawn)
+    rest = await driver.order(driver.one_line("the rest", quantity=left))
+    assert sorted([*rest.keys, *sold, *withdrawn]) == sorted(texts)
+    assert await store.left(session) == 0
+    assert await contradictions(service, driver) == []
+    figures(keys=keys, sold=len(sold), withdrawn=len(withdrawn), left=left)

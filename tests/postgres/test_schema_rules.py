@@ -13,14 +13,18 @@ DISTRIBUTION_COLUMNS = {
     **dict.fromkeys(
         (
             *("pools", "batches", "data_keys", "segments", "keys", "claims", "returned", "refused_rows"),
-            *("dry_run_fingerprints", "publisher_events"),
+            *("dry_run_fingerprints", "publisher_events", "backorders", "revocations", "revocation_feeds"),
+            *("connectors", "connector_versions", "connector_secrets", "connector_days", "key_requests"),
+            *("key_request_attempts", "surplus_keys", "license_data"),
         ),
         "publisher_id",
     ),
     **dict.fromkeys(("orders", "order_people", "line_items", "line_item_data", "order_events"), "order_id"),
     "shoppers": "shopper_ref",
+    "caller_usage": "caller_id",
+    **dict.fromkeys(("webhook_endpoints", "notices", "notice_deliveries"), "endpoint_id"),
 }
-REFERENCE_TABLES = {"publishers", "callers", "fulfillment_templates", "products", "secret_check_values"}
+REFERENCE_TABLES = {"publishers", "callers", "fulfillment_templates", "products", "secret_check_values", "signing_keys"}
 NOT_DISTRIBUTED = {"schema_version"}
 
 UNIQUE_INDEXES = """

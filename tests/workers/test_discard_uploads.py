@@ -1,11 +1,13 @@
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 from keyservice.domain.batch import BatchState
 from keyservice.fulfillment.discard_upload import close_batch, discard_upload
 from keyservice.fulfillment.ids import new_id
 from keyservice.fulfillment.read_batches import lock_batch
-from keyservice.workers.discard_uploads import discard_stale_uploads, discarding_stale_uploads
+from keyservice.workers.discard_uploads import discard_stale_uploads
+from keyservice.workers.repeating import repeating
 from tests.fulfillment.uploads import csv_of, receive, receive_cut, rows_of, stored
 from tests.lab.shop import Shop
 
@@ -62,7 +64,8 @@ async def test_what_a_dying_process_left_half_discarded_is_finished(shop: Shop) 
 
 
 async def test_the_worker_keeps_looking_until_it_is_left(shop: Shop) -> None:
-    async with discarding_stale_uploads(shop.services.database, hours=24, pause_seconds=0.01):
+    discarding = partial(discard_stale_uploads, shop.services.database, DAY)
+    async with repeating("discard_stale_uploads", discarding, pause_seconds=0.01):
         batch_id = new_id()
         await receive_cut(shop, DATA, batch_id)
         await grow_old(shop)

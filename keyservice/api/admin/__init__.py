@@ -1,1 +1,1 @@
-"""What only admins see: all publishers and all their pools."""
+"""What only those who oversee see: publishers, their pools, and who may call."""

@@ -1,17 +1,20 @@
 """Publishers, and the pools of all of them."""
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Annotated, Final
 from uuid import UUID
 
 from aiohttp import web
 from pydantic import Field
 
-from keyservice.api.access import route
-from keyservice.api.asking import Name, StrictModel, number_in, page_size, read_model, read_query
-from keyservice.api.publisher.documents import Document, json_answer, page, pool_document
-from keyservice.domain.caller import Caller, CallerKind, Scope
-from keyservice.domain.errors import Forbidden
+from keyservice.api.access import demand_overseer, route
+from keyservice.api.answering import NEXT_PAGE, AnswerModel, json_answer
+from keyservice.api.asking import Name, StrictModel, read_model, shown_as
+from keyservice.api.operation import Operation
+from keyservice.api.parameters import PAGE_DEFAULT, Nothing, PageSize, Parameters, WholeNumber, read_parameters
+from keyservice.api.publisher.documents import PoolDocument, behind
+from keyservice.domain.caller import Caller, Scope
 from keyservice.fulfillment.manage_catalogue import Publisher, add_publisher, list_publishers
 from keyservice.fulfillment.manage_pools import PoolView, list_pools
 from keyservice.services import SERVICES, Services
@@ -24,52 +27,110 @@ Handle = Annotated[str, Field(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=
 class NewPublisher(StrictModel):
     """The body that adds a publisher. The handle is its name in URLs and for admins."""
 
+    model_config = shown_as(handle="acme", name="Acme Software")
+
     handle: Handle
     name: Name
 
 
+class PublisherQuery(Parameters):
+    """A page of publishers."""
+
+    after: WholeNumber = Field(0, description="What the page before gave as `after`; without it, the first page.")
+    limit: PageSize = PAGE_DEFAULT
+
+
+class PublisherDocument(AnswerModel):
+    """A publisher."""
+
+    publisher_id: int
+    handle: str
+    name: str
+    created_at: datetime
+
+
+class PublisherPage(AnswerModel):
+    """A page of publishers, oldest first."""
+
+    publishers: list[PublisherDocument]
+    after: Annotated[int | None, NEXT_PAGE]
+
+
+class PublishersPool(PoolDocument):
+    """A pool, and whose it is."""
+
+    publisher: str
+    """The publisher's handle."""
+
+
+class PublishersPoolPage(AnswerModel):
+    """All pools of a page of publishers."""
+
+    pools: list[PublishersPool]
+    after: Annotated[int | None, NEXT_PAGE]
+
+
+_ADD: Final = Operation(
+    operation_id="add_publisher",
+    summary="Add a publisher",
+    body=NewPublisher,
+    query=Nothing,
+    answers={201: PublisherDocument},
+    refusals={409: "The handle is taken."},
+)
+_LIST: Final = Operation(
+    operation_id="list_publishers", summary="List publishers", query=PublisherQuery, answers={200: PublisherPage}
+)
+_LIST_POOLS: Final = Operation(
+    operation_id="list_all_pools",
+    summary="List the pools of all publishers with their levels",
+    description="`after` and `limit` count publishers, not pools.",
+    query=PublisherQuery,
+    answers={200: PublishersPoolPage},
+)
+
+
 def routes() -> list[web.RouteDef]:
     return [
-        route("POST", "/publishers", Scope.PUBLISHERS_WRITE, add_one),
-        route("GET", "/publishers", Scope.POOLS_READ, show_all),
-        route("GET", "/pools", Scope.POOLS_READ, show_pools),
+        route("POST", "/publishers", Scope.PUBLISHERS_WRITE, add_one, _ADD),
+        route("GET", "/publishers", Scope.POOLS_READ, show_all, _LIST),
+        route("GET", "/pools", Scope.POOLS_READ, show_pools, _LIST_POOLS),
     ]
 
 
 async def add_one(request: web.Request, caller: Caller) -> web.Response:
     services = request.config_dict[SERVICES]
-    _demand_admin(caller)
-    read_query(request, ())
+    demand_overseer(caller)
+    read_parameters(request, Nothing)
     asked = await read_model(request, NewPublisher)
     publisher = await add_publisher(services.database, handle=asked.handle, name=asked.name)
-    return json_answer(_document(publisher), status=201)
+    return json_answer(PublisherDocument.model_validate(publisher), status=201)
 
 
 async def show_all(request: web.Request, caller: Caller) -> web.Response:
-    services = request.config_dict[SERVICES]
-    _demand_admin(caller)
-    query = read_query(request, ("after", "limit"))
-    after, limit = min(number_in(query, "after", default=0), _PUBLISHER_ID_MAX), page_size(query)
-    publishers = await list_publishers(services.database, after=after, limit=limit)
-    return json_answer(
-        page("publishers", [_document(publisher) for publisher in publishers], key="publisher_id", limit=limit)
-    )
+    publishers, after = await _page(request, caller)
+    documents = [PublisherDocument.model_validate(publisher) for publisher in publishers]
+    return json_answer(PublisherPage(publishers=documents, after=after))
 
 
 async def show_pools(request: web.Request, caller: Caller) -> web.Response:
     """The pools of a page of publishers, each with its exact level; `after` and `limit` count publishers."""
-    services = request.config_dict[SERVICES]
-    _demand_admin(caller)
-    query = read_query(request, ("after", "limit"))
-    after, limit = min(number_in(query, "after", default=0), _PUBLISHER_ID_MAX), page_size(query)
-    publishers = await list_publishers(services.database, after=after, limit=limit)
-    documents: list[Document] = []
+    publishers, after = await _page(request, caller)
+    documents: list[PublishersPool] = []
     for publisher in publishers:
-        documents += [
-            {"publisher": publisher.handle, **pool_document(pool)} async for pool in _pools(services, publisher)
-        ]
-    behind = publishers[-1].publisher_id if len(publishers) == limit else None
-    return json_answer({"pools": documents, "after": behind})
+        async for pool in _pools(request.config_dict[SERVICES], publisher):
+            document = PoolDocument.model_validate(pool)
+            documents.append(PublishersPool(publisher=publisher.handle, **dict(document)))
+    return json_answer(PublishersPoolPage(pools=documents, after=after))
+
+
+async def _page(request: web.Request, caller: Caller) -> tuple[list[Publisher], int | None]:
+    """A page of publishers, and what to ask for behind it."""
+    demand_overseer(caller)
+    asked = read_parameters(request, PublisherQuery)
+    after = min(asked.after, _PUBLISHER_ID_MAX)
+    publishers = await list_publishers(request.config_dict[SERVICES].database, after=after, limit=asked.limit)
+    return publishers, behind([publisher.publisher_id for publisher in publishers], asked.limit)
 
 
 async def _pools(services: Services, publisher: Publisher) -> AsyncIterator[PoolView]:
@@ -78,17 +139,3 @@ async def _pools(services: Services, publisher: Publisher) -> AsyncIterator[Pool
         for pool in pools:
             yield pool
         after = pools[-1].pool_id
-
-
-def _demand_admin(caller: Caller) -> None:
-    if caller.kind is not CallerKind.ADMIN:
-        raise Forbidden("this is for admins")
-
-
-def _document(publisher: Publisher) -> Document:
-    return {
-        "publisher_id": publisher.publisher_id,
-        "handle": publisher.handle,
-        "name": publisher.name,
-        "created_at": publisher.created_at,
-    }

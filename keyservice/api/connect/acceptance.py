@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from keyservice.api.connect.requests import DiscountBody, LineBody, OrderBody, PaymentBody
+from keyservice.api.connect.bodies import DiscountBody, LineBody, OrderBody, PaymentBody
 from keyservice.domain.order import DiscountOperation, NewDiscount, NewOrder, NewOrderLine, NewPayment
 
 

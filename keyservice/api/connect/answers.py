@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from keyservice.api.connect.codes import AnswerCode, CancelOrderCode, CreateOrderCode, StockCode, StockStatus
 from keyservice.api.connect.requests import Refusal, Refused
-from keyservice.domain.errors import Invalid
+from keyservice.api.key_document import text_of
 from keyservice.domain.key import KeyText
+from keyservice.domain.key_parts import PARTS_MIME, decode_parts
 
 Json = dict[str, Any]
 
@@ -188,23 +189,25 @@ def _unit(unit: AnsweredUnit) -> Json:
     key, code = _answered_key(unit), _unit_code(unit)
     return {
         "subscriptionId": unit.subscription_id,
-        "serials": [] if key is None else [_serial(key, unit.mime, unit.name)],
+        "serials": [] if key is None else _serials(key, unit.mime, unit.name),
         "responseCode": int(code),
         "responseMessage": unit.state if key is None else code.message,
     }
 
 
-def _serial(key: KeyText, mime: str | None, name: str | None) -> Json:
-    """No document says what `encoding` may hold; plain text needs none, and base64 carries what is not text."""
-    text = _text(key) if mime is None or mime.startswith("text/") else None
-    if text is None:
-        return {"data": b64encode(key.raw).decode(), "encoding": "base64", "charset": "", "fileName": name}
-    return {"data": text, "encoding": "", "charset": "UTF-8", "fileName": name}
+def _serials(key: KeyText, mime: str | None, name: str | None) -> list[Json]:
+    """One for a text or a file, one for each part of a key of several parts, whose label is a member of its own.
 
-
-def _text(key: KeyText) -> str | None:
+    No document says what `encoding` may hold; plain text needs none, and base64 carries what is not text.
+    """
+    if mime == PARTS_MIME:
+        return [{**_text_serial(part.value, None), "label": part.label} for part in decode_parts(key)]
     # A text file may be in another charset than UTF-8; its bytes are what was sold.
-    try:
-        return key.reveal()
-    except Invalid:
-        return None
+    text = text_of(key) if mime is None or mime.startswith("text/") else None
+    if text is None:
+        return [{"data": b64encode(key.raw).decode(), "encoding": "base64", "charset": "", "fileName": name}]
+    return [_text_serial(text, name)]
+
+
+def _text_serial(text: str, name: str | None) -> Json:
+    return {"data": text, "encoding": "", "charset": "UTF-8", "fileName": name}

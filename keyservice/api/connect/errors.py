@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from keyservice.api.connect.codes import AnswerCode, CancelOrderCode, CreateOrderCode
 from keyservice.api.problems import problem_response
-from keyservice.domain.errors import Forbidden, Unauthenticated
+from keyservice.domain.errors import Forbidden, TooManyRequests, Unauthenticated
 
 
 def answer(body: dict[str, Any], *, status: int = 200) -> web.Response:
@@ -32,6 +32,9 @@ def error_response(request: web.Request, error: Exception) -> web.Response:
         body = refused(code)
     elif isinstance(error, Forbidden) and request.path.endswith("/order/cancel"):
         body = refused(CancelOrderCode.CANCEL_NOT_AUTHORISED)
+    elif isinstance(error, TooManyRequests):
+        # The specification knows no limits. Of its codes this one does not say that the order itself is wrong.
+        body = refused(CreateOrderCode.INTERNAL_ERROR, str(error))
     else:
         is_theirs = problem.status < HTTPStatus.INTERNAL_SERVER_ERROR
         code = CreateOrderCode.ORDER_MISSING if is_theirs else CreateOrderCode.INTERNAL_ERROR

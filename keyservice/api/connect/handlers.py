@@ -12,8 +12,8 @@ from uuid import UUID
 
 from aiohttp import web
 
-from keyservice.api.access import identify, plain_route
-from keyservice.api.connect import answers
+from keyservice.api.access import described_route, identify
+from keyservice.api.connect import answers, operations
 from keyservice.api.connect.answers import AnsweredLine, AnsweredOrder, AnsweredUnit, ProductStock
 from keyservice.api.connect.codes import (
     AnswerCode,
@@ -26,14 +26,14 @@ from keyservice.api.connect.codes import (
 from keyservice.api.connect.errors import answer, refused
 from keyservice.api.connect.requests import Profile, Refusal, Refused
 from keyservice.api.connect.validation import read_cancel_request, read_order, read_stock_request
+from keyservice.api.operation import Credential, Operation
 from keyservice.api.reading import read_json
 from keyservice.domain.caller import Caller, CallerKind, Scope
-from keyservice.domain.catalogue import Product
+from keyservice.domain.catalogue import Product, TooManyUnits
 from keyservice.domain.errors import Forbidden, NotFound, OutOfStock, ReferenceReused, Unauthenticated
 from keyservice.domain.order import NewOrder, NewOrderLine
 from keyservice.domain.purchase import Purchase, PurchasedLine
 from keyservice.domain.tape import Alarm
-from keyservice.fulfillment.accept_order import NATURAL_KEY
 from keyservice.fulfillment.cancel_order import AlreadyCanceled, CancelPeriodExpired, cancel_order
 from keyservice.fulfillment.watch_pools import read_levels
 from keyservice.services import SERVICES, Services
@@ -51,10 +51,10 @@ _STATUS_OF_ALARM: Final = {
 
 def routes() -> list[web.RouteDef]:
     return [
-        _route("POST", "/order/new", Scope.ORDERS_SUBMIT, create_order),
-        _route("POST", "/stock", Scope.STOCK_READ, read_stock),
-        _route("PUT", "/order/cancel", Scope.ORDERS_CANCEL, cancel),
-        _route("GET", "/order/{partnerOrderNumber}", Scope.ORDERS_READ, read_order_data),
+        _route("POST", "/order/new", Scope.ORDERS_SUBMIT, create_order, operations.SUBMIT),
+        _route("POST", "/stock", Scope.STOCK_READ, read_stock, operations.STOCK),
+        _route("PUT", "/order/cancel", Scope.ORDERS_CANCEL, cancel, operations.CANCEL),
+        _route("GET", "/order/{partnerOrderNumber}", Scope.ORDERS_READ, read_order_data, operations.READ),
     ]
 
 
@@ -77,6 +77,8 @@ async def create_order(request: web.Request, caller: Caller) -> web.Response:
         return _refuse_order(order, *unknown)
     try:
         purchase = await services.orders.accept(caller, order, products)
+    except TooManyUnits as error:
+        return _refuse_order(order, _refuse(CreateOrderCode.QUANTITY_NOT_VALID, order.lines[error.line_number - 1]))
     except OutOfStock as short:
         return _refuse_order(order, _refuse(CreateOrderCode.OUT_OF_STOCK, order.lines[short.line_number - 1]))
     except ReferenceReused:
@@ -101,7 +103,9 @@ async def read_stock(request: web.Request, caller: Caller) -> web.Response:
     services = request.config_dict[SERVICES]
     asked = read_stock_request(await _body(request)).products
     products = await services.catalogue.products({one.product_ref for one in asked if one.product_ref is not None})
-    status = {ref: await _stock_status(services, product) for ref, product in products.items()}
+    status = {
+        ref: await _stock_status(services, product, is_sandbox=caller.is_sandbox) for ref, product in products.items()
+    }
     return answer(
         answers.stock_answer(
             ProductStock(one.product_ref, StockStatus.OUT, one.code)
@@ -139,7 +143,7 @@ async def cancel(request: web.Request, caller: Caller) -> web.Response:
     return answer(answers.cancel_answer(number, done.order_number))
 
 
-def _route(method: str, path: str, scope: Scope, handler: Handler) -> web.RouteDef:
+def _route(method: str, path: str, scope: Scope, handler: Handler, operation: Operation) -> web.RouteDef:
     """A route that a reseller reaches with its `secret` header, as the specification has it."""
 
     async def guarded(request: web.Request) -> web.StreamResponse:
@@ -153,7 +157,7 @@ def _route(method: str, path: str, scope: Scope, handler: Handler) -> web.RouteD
         return await handler(request, caller)
 
     guarded.scope = scope  # type: ignore[attr-defined]
-    return plain_route(method, path, guarded)
+    return described_route(method, path, guarded, operation, Credential.CONNECT_SECRET)
 
 
 async def _body(request: web.Request) -> object:
@@ -162,14 +166,20 @@ async def _body(request: web.Request) -> object:
 
 
 def _order_id(services: Services, caller: Caller, partner_order_number: str) -> UUID:
-    return services.fingerprints.order_id(caller.caller_id, NATURAL_KEY, partner_order_number)
+    return services.fingerprints.order_id(caller.caller_id, "connect", partner_order_number)
 
 
-async def _stock_status(services: Services, product: Product) -> StockStatus:
-    """The best of the product's pools: its source plan goes on to the next one where one is empty."""
-    async with services.database.connection() as connection:
+async def _stock_status(services: Services, product: Product, *, is_sandbox: bool) -> StockStatus:
+    """The best of the product's sources: its plan goes on to the next one where one is empty."""
+    askings = await services.orders.askings({product.product_ref: product}, is_sandbox=is_sandbox)
+    if askings:
+        # Its publisher has what it has: that is known when it is asked.
+        return StockStatus.ENOUGH
+    async with services.database.reading() as connection:
         levels = await read_levels(connection, product.publisher_id, product.template.pool_ids)
-    in_stock = [_STATUS_OF_ALARM[level.alarm] for level in levels.values() if level.left]
+    in_stock = [
+        _STATUS_OF_ALARM[level.alarm] for level in levels.values() if level.free and level.is_sandbox is is_sandbox
+    ]
     return min(in_stock, default=StockStatus.OUT)
 
 

@@ -4,19 +4,10 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from keyservice.api.connect import requests, values
+from keyservice.api.connect.bodies import CustomerBody, DiscountBody, LineBody, LocationBody, OrderBody, PaymentBody
 from keyservice.api.connect.codes import AnswerCode
 from keyservice.api.connect.codes import CreateOrderCode as Code
-from keyservice.api.connect.requests import (
-    CustomerBody,
-    DiscountBody,
-    LineBody,
-    LocationBody,
-    OrderBody,
-    PaymentBody,
-    Profile,
-    Refusal,
-    Shape,
-)
+from keyservice.api.connect.requests import Profile, Refusal, Shape
 from keyservice.domain.order import EXTERNAL_PAYMENT, WrongLineTotal, check_line_total, minor_unit_digits
 from keyservice.domain.places import has_province_codes, province_exists
 

@@ -1,22 +1,16 @@
-"""What resellers send, as types; the codes that refuse each member; and what a request is after validation."""
+"""The codes that refuse each member of what resellers send, and what a request is after validation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
-from pydantic import ConfigDict, Field
-from typing_extensions import TypedDict
-
-from keyservice.api.connect import values
 from keyservice.api.connect.codes import AnswerCode, CancelOrderCode, CancelReason, StockCode
 from keyservice.api.connect.codes import CreateOrderCode as Code
 
 LINES_MAX: Final = 200
 QUANTITY_MAX: Final = 9_999
 PRODUCT_REFS_MAX: Final = 500
-DISCOUNTS_MAX: Final = 20
-METADATA_MAX: Final = 100
 REFUSALS_MAX: Final = 100
 
 
@@ -84,104 +78,6 @@ class CancelRequest:
     partner_order_number: str
     reason: CancelReason
     comment: str | None
-
-
-# Members that no specification names are ignored and never kept: refusing them would break clients that send more than
-# the documents say. The order of the members is document 003's, which is alphabetical.
-_STRICT_TYPES: Final = ConfigDict(strict=True, extra="ignore")
-
-
-class DiscountBody(TypedDict, total=False):
-    __pydantic_config__ = _STRICT_TYPES  # type: ignore[misc]
-
-    foreignRef: values.Text255
-    label: values.Text255
-    operation: values.Operation
-    operationValue: values.Amount
-    priceDelta: values.Amount
-
-
-Discounts = Annotated[list[DiscountBody], Field(max_length=DISCOUNTS_MAX)]
-
-
-class LineBody(TypedDict, total=False):
-    __pydantic_config__ = _STRICT_TYPES  # type: ignore[misc]
-
-    amountDutyFree: values.Amount
-    amountTotal: values.Amount
-    discounts: Discounts
-    endUserEmail: values.Email
-    productRef: values.ProductRef
-    quantity: values.Quantity
-    vatRate: values.Percents
-
-
-class LocationBody(TypedDict, total=False):
-    __pydantic_config__ = _STRICT_TYPES  # type: ignore[misc]
-
-    address1: values.Text255
-    address2: values.Text255
-    city: values.Text100
-    companyName: values.Text255
-    country: values.Country
-    fax: values.Text32
-    firstName: values.Text100
-    lastName: values.Text100
-    phone: values.Text32
-    province: values.Province
-    title: values.Title
-    zipCode: values.Text32
-
-
-class CustomerBody(TypedDict, total=False):
-    __pydantic_config__ = _STRICT_TYPES  # type: ignore[misc]
-
-    email: values.Email
-    ipV4: values.IpV4
-    ipV6: values.IpV6
-    language: values.Language
-    locationDelivery: LocationBody
-    locationInvoice: LocationBody
-    partnerId: values.Text255
-
-
-class MetadataBody(TypedDict, total=False):
-    __pydantic_config__ = _STRICT_TYPES  # type: ignore[misc]
-
-    key: values.Text100
-    value: values.MetadataValue
-
-
-class PaymentBody(TypedDict, total=False):
-    __pydantic_config__ = _STRICT_TYPES  # type: ignore[misc]
-
-    paymentMethod: values.Text100
-    transactionId: values.Text255
-
-
-class OrderBody(TypedDict, total=False):
-    """CreateOrderRequest of document 003."""
-
-    __pydantic_config__ = _STRICT_TYPES  # type: ignore[misc]
-
-    affiliateId: values.AffiliateId
-    currency: values.Currency
-    customer: CustomerBody
-    discounts: Discounts
-    marketingProgramId: values.Text255
-    metadata: Annotated[list[MetadataBody], Field(max_length=METADATA_MAX)]
-    orderDate: values.OrderDate
-    orderLines: list[LineBody]
-    partnerOrderNumber: values.PartnerOrderNumber
-    payment: PaymentBody
-
-
-class CancelBody(TypedDict, total=False):
-    __pydantic_config__ = _STRICT_TYPES  # type: ignore[misc]
-
-    comment: values.Comment
-    partnerOrderNumber: values.PartnerOrderNumber
-    reasonCode: values.Reason
 
 
 class Rule(NamedTuple):

@@ -14,14 +14,13 @@ from pydantic_core import ErrorDetails
 
 from keyservice.api.connect import requests
 from keyservice.api.connect.acceptance import new_order
+from keyservice.api.connect.bodies import CancelBody, LineBody, OrderBody
 from keyservice.api.connect.codes import CreateOrderCode as Code
 from keyservice.api.connect.codes import StockCode
 from keyservice.api.connect.laws import Laws
 from keyservice.api.connect.requests import (
     AskedProduct,
-    CancelBody,
     CancelRequest,
-    OrderBody,
     Profile,
     Refusal,
     Refused,
@@ -173,7 +172,7 @@ def _place_in_document_003(refusal: Refusal) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (0, part) for part in refusal.pointer.split("/")]
 
 
-def _with_line(refusal: Refusal, lines: list[requests.LineBody]) -> Refusal:
+def _with_line(refusal: Refusal, lines: list[LineBody]) -> Refusal:
     _, *parts = refusal.pointer.split("/")
     if parts[:1] != ["orderLines"] or len(parts) == 1:
         return refusal

@@ -9,13 +9,14 @@ import socket
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field, PlainValidator, StringConstraints
+from pydantic import AfterValidator, Field, PlainValidator, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from keyservice.api.connect.codes import CancelReason
 from keyservice.api.connect.codes import CreateOrderCode as Code
+from keyservice.api.operation import PRINTABLE
 from keyservice.domain.order import currency_exists
 from keyservice.domain.places import country_exists, language_exists
 
@@ -170,25 +171,98 @@ def _cancel_reason(value: object) -> CancelReason:
 _REASONS: Final = frozenset(reason.value for reason in CancelReason)
 
 
+# How the OpenAPI document shows what is checked by a function.
+def _shown(**schema: Any) -> WithJsonSchema:
+    return WithJsonSchema(schema)
+
+
+def _shown_number(most: Decimal, example: float) -> WithJsonSchema:
+    return _shown(
+        type="number",
+        minimum=0,
+        maximum=float(most),
+        description=f"With at most {DECIMALS_MAX} decimals.",
+        examples=[example],
+    )
+
+
 Text32 = Annotated[str, _text(32)]
 Text100 = Annotated[str, _text(100)]
 Text255 = Annotated[str, _text(255)]
 MetadataValue = Annotated[str, _free_text(2_000)]
 Comment = Annotated[str, _free_text(1_000)]
-PartnerOrderNumber = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_PRINTABLE)]
-Email = Annotated[str, StringConstraints(max_length=254, pattern=_EMAIL)]
-IpV4 = Annotated[str, AfterValidator(_ip_address(socket.AF_INET, "IPv4"))]
-IpV6 = Annotated[str, AfterValidator(_ip_address(socket.AF_INET6, "IPv6"))]
-Currency = Annotated[str, StringConstraints(pattern="^[A-Z]{3}$"), AfterValidator(_currency)]
-Country = Annotated[str, StringConstraints(pattern="^[A-Z]{2}$"), AfterValidator(_country)]
-Language = Annotated[str, AfterValidator(_language)]
+PartnerOrderNumber = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=64, pattern=_PRINTABLE),
+    _shown(type="string", minLength=1, maxLength=64, format=PRINTABLE, examples=["WEB-5001"]),
+]
+Email = Annotated[
+    str,
+    StringConstraints(max_length=254, pattern=_EMAIL),
+    _shown(type="string", maxLength=254, format="email", examples=["ada@example.com"]),
+]
+IpV4 = Annotated[str, AfterValidator(_ip_address(socket.AF_INET, "IPv4")), _shown(type="string", format="ipv4")]
+IpV6 = Annotated[str, AfterValidator(_ip_address(socket.AF_INET6, "IPv6")), _shown(type="string", format="ipv6")]
+Currency = Annotated[
+    str,
+    StringConstraints(pattern="^[A-Z]{3}$"),
+    AfterValidator(_currency),
+    Field(description="A currency of ISO 4217.", examples=["EUR"]),
+]
+Country = Annotated[
+    str,
+    StringConstraints(pattern="^[A-Z]{2}$"),
+    AfterValidator(_country),
+    Field(description="A country of ISO 3166-1.", examples=["FR"]),
+]
+Language = Annotated[
+    str,
+    AfterValidator(_language),
+    _shown(type="string", pattern="^[a-z]{2,3}[_-][A-Z]{2}$", examples=["fr_FR"]),
+]
 Province = Annotated[str, StringConstraints(pattern=_PROVINCE)]
-OrderDate = Annotated[datetime, PlainValidator(_order_date)]
+OrderDate = Annotated[
+    datetime,
+    PlainValidator(_order_date),
+    _shown(type="string", format="date-time", examples=["2026-11-22T15:19:21+00:00"]),
+]
 AffiliateId = Annotated[int, Field(ge=0, le=INT32_MAX)]
-ProductRef = Annotated[int, PlainValidator(_product_ref)]
+ProductRef = Annotated[
+    int,
+    PlainValidator(_product_ref),
+    _shown(
+        anyOf=[
+            {"type": "integer", "minimum": 1, "maximum": PRODUCT_REF_MAX},
+            {"type": "string", "pattern": "^[0-9]{1,16}$"},
+        ],
+        description="The product's number, or its digits as text.",
+        examples=["270001"],
+    ),
+]
 Quantity = Annotated[int, Field(ge=1, le=INT32_MAX)]
-Title = Annotated[int, PlainValidator(_title)]
+Title = Annotated[
+    int,
+    PlainValidator(_title),
+    _shown(
+        anyOf=[{"type": "integer", "minimum": 0, "maximum": 3}, {"type": "string", "enum": [*_TITLES]}],
+        description="0 unknown, 1 Mr, 2 Mrs, 3 Ms.",
+    ),
+]
 Operation = Literal["Amount", "Percents"]
-Amount = Annotated[Decimal, PlainValidator(_amount)]
-Percents = Annotated[Decimal, PlainValidator(_percents)]
-Reason = Annotated[CancelReason, PlainValidator(_cancel_reason)]
+Amount = Annotated[Decimal, PlainValidator(_amount), _shown_number(AMOUNT_MAX, 49.9)]
+Percents = Annotated[Decimal, PlainValidator(_percents), _shown_number(_HUNDRED, 20)]
+Reason = Annotated[
+    CancelReason,
+    PlainValidator(_cancel_reason),
+    WithJsonSchema(
+        {
+            "type": "integer",
+            "enum": [int(reason) for reason in CancelReason],
+            "x-enum-varnames": [reason.name for reason in CancelReason],
+            "description": ", ".join(
+                f"{int(reason)} {reason.name.lower().replace('_', ' ')}" for reason in CancelReason
+            )
+            + ".",
+        }
+    ),
+]

@@ -5,28 +5,35 @@ import io
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
 from aiohttp import web
+from pydantic import Field
 
 from keyservice.api.access import GuardedHandler, publisher_of, route
-from keyservice.api.asking import page_size, path_id, read_query, uuid_in
-from keyservice.api.publisher import uploads
+from keyservice.api.answering import NEXT_PAGE, AnswerModel, json_answer
+from keyservice.api.asking import StrictModel, path_id, read_model
+from keyservice.api.operation import Answer, Content, Operation
+from keyservice.api.parameters import OfPublisher, Page, read_parameters
+from keyservice.api.publisher import uploads, withdrawals
 from keyservice.api.publisher.documents import (
+    BatchDocument,
+    ImportDocument,
+    UploadReport,
     batch_document,
-    json_answer,
-    page,
-    progress_document,
+    behind,
+    import_document,
     report_document,
 )
-from keyservice.domain.batch import RefusedRow
+from keyservice.domain.batch import PRIORITY_MAX, RefusedRow
 from keyservice.domain.caller import Caller, Scope
 from keyservice.fulfillment.discard_upload import discard_upload
 from keyservice.fulfillment.manage_batches import (
     BatchView,
     hold_batch,
     release_batch,
+    set_priority,
     view_batch,
     view_batches,
     withdraw_batch,
@@ -42,34 +49,106 @@ _FORMULA: Final = re.compile(r"(?:^|[\r\n])\s*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff
 Change = Callable[..., Awaitable[BatchView]]
 
 
+class ChangedBatch(StrictModel):
+    """The body that changes a batch."""
+
+    priority: Annotated[int, Field(ge=-PRIORITY_MAX, le=PRIORITY_MAX)]
+    """In a pool of that policy, batches with a higher one are sold first; where it is equal, those that came first."""
+
+
+class BatchPage(AnswerModel):
+    """A page of a pool's batches, newest first."""
+
+    batches: list[BatchDocument]
+    after: Annotated[UUID | None, NEXT_PAGE]
+
+
+def _change(operation_id: str, summary: str, description: str) -> Operation:
+    return Operation(
+        operation_id=operation_id,
+        summary=summary,
+        description=f"{description} What is so already stays so.",
+        query=OfPublisher,
+        answers={200: BatchDocument},
+        refusals={409: "The batch is in a state that does not allow this, or its upload is not finished."},
+    )
+
+
+_LIST: Final = Operation(
+    operation_id="list_batches", summary="List the batches of a pool", query=Page, answers={200: BatchPage}
+)
+_READ: Final = Operation(
+    operation_id="read_batch", summary="Read a batch", query=OfPublisher, answers={200: BatchDocument}
+)
+_RELEASE: Final = _change("release_batch", "Put a held batch on sale", "Its keys are sold from now on.")
+_HOLD: Final = _change("hold_batch", "Take a batch off sale", "What is unsold waits until it is released.")
+_WITHDRAW: Final = _change("withdraw_batch", "Withdraw a batch", "What is unsold is never sold.")
+_CHANGE: Final = Operation(
+    operation_id="change_batch",
+    summary="Give a batch its priority",
+    body=ChangedBatch,
+    query=OfPublisher,
+    answers={200: BatchDocument},
+    refusals={409: "The batch is withdrawn, refused or discarded, or was only a dry run."},
+)
+_READ_IMPORT: Final = Operation(
+    operation_id="read_import", summary="See how far an upload is", query=OfPublisher, answers={200: ImportDocument}
+)
+_REFUSED_ROWS: Final = Operation(
+    operation_id="read_refused_rows",
+    summary="Read which rows of a file did not become keys",
+    description="Row, verdict, reason, the earlier row with the same key, and the publisher's own id. Never a key's text.",
+    query=OfPublisher,
+    answers={200: Answer(Content(("text/csv",), "The rows, in their order.", is_binary=False))},
+)
+_DISCARD: Final = Operation(
+    operation_id="discard_import",
+    summary="Give an unfinished upload up",
+    description="What was stored of it is deleted. An upload that is discarded already stays so.",
+    query=OfPublisher,
+    answers={200: UploadReport},
+    refusals={409: "The upload is finished; withdraw the batch instead."},
+)
+
+
 def routes() -> list[web.RouteDef]:
     return [
         *uploads.routes(),
-        route("GET", "/pools/{pool_id}/batches", Scope.POOLS_READ, show_all),
-        route("GET", "/batches/{batch_id}", Scope.POOLS_READ, show_one),
-        route("POST", "/batches/{batch_id}/release", Scope.BATCHES_WRITE, _changing(release_batch)),
-        route("POST", "/batches/{batch_id}/hold", Scope.BATCHES_WRITE, _changing(hold_batch)),
-        route("POST", "/batches/{batch_id}/withdraw", Scope.BATCHES_WRITE, _changing(withdraw_batch)),
-        route("GET", "/imports/{batch_id}", Scope.POOLS_READ, show_import),
-        route("GET", "/imports/{batch_id}/refused-rows", Scope.POOLS_READ, show_refused_rows),
-        route("DELETE", "/imports/{batch_id}", Scope.BATCHES_WRITE, discard_import),
+        *withdrawals.routes(),
+        route("GET", "/pools/{pool_id}/batches", Scope.POOLS_READ, show_all, _LIST),
+        route("GET", "/batches/{batch_id}", Scope.POOLS_READ, show_one, _READ),
+        route("PATCH", "/batches/{batch_id}", Scope.BATCHES_WRITE, change_one, _CHANGE),
+        route("POST", "/batches/{batch_id}/release", Scope.BATCHES_WRITE, _changing(release_batch), _RELEASE),
+        route("POST", "/batches/{batch_id}/hold", Scope.BATCHES_WRITE, _changing(hold_batch), _HOLD),
+        route("POST", "/batches/{batch_id}/withdraw", Scope.BATCHES_WRITE, _changing(withdraw_batch), _WITHDRAW),
+        route("GET", "/imports/{batch_id}", Scope.POOLS_READ, show_import, _READ_IMPORT),
+        route("GET", "/imports/{batch_id}/refused-rows", Scope.POOLS_READ, show_refused_rows, _REFUSED_ROWS),
+        route("DELETE", "/imports/{batch_id}", Scope.BATCHES_WRITE, discard_import, _DISCARD),
     ]
 
 
 async def show_all(request: web.Request, caller: Caller) -> web.Response:
     """A page of a pool's batches, newest first."""
     services = request.config_dict[SERVICES]
-    query = read_query(request, ("after", "limit"))
+    asked = read_parameters(request, Page)
     publisher_id = await publisher_of(request, caller)
     pool_id = path_id(request, "pool_id", thing="pool")
-    after, limit = uuid_in(query, "after"), page_size(query)
-    views = await view_batches(services.database, publisher_id, pool_id, after=after, limit=limit)
-    return json_answer(page("batches", [batch_document(view) for view in views], key="batch_id", limit=limit))
+    views = await view_batches(services.database, publisher_id, pool_id, after=asked.after, limit=asked.limit)
+    documents = [batch_document(view) for view in views]
+    after = behind([document.batch_id for document in documents], asked.limit)
+    return json_answer(BatchPage(batches=documents, after=after))
 
 
 async def show_one(request: web.Request, caller: Caller) -> web.Response:
     database, publisher_id, batch_id = await _asked(request, caller)
     return json_answer(batch_document(await view_batch(database, publisher_id, batch_id)))
+
+
+async def change_one(request: web.Request, caller: Caller) -> web.Response:
+    database, publisher_id, batch_id = await _asked(request, caller)
+    asked = await read_model(request, ChangedBatch)
+    view = await set_priority(database, publisher_id, batch_id, asked.priority, caller_id=caller.caller_id)
+    return json_answer(batch_document(view))
 
 
 def _changing(change: Change) -> GuardedHandler:
@@ -85,7 +164,7 @@ async def show_import(request: web.Request, caller: Caller) -> web.Response:
     """How far an upload is, or what it came to."""
     database, publisher_id, batch_id = await _asked(request, caller)
     view = await view_batch(database, publisher_id, batch_id)
-    return json_answer(progress_document(view.batch.progress))
+    return json_answer(import_document(view.batch.progress))
 
 
 async def show_refused_rows(request: web.Request, caller: Caller) -> web.StreamResponse:
@@ -111,7 +190,7 @@ async def discard_import(request: web.Request, caller: Caller) -> web.Response:
 
 
 async def _asked(request: web.Request, caller: Caller) -> tuple[Database, int, UUID]:
-    read_query(request, ())
+    read_parameters(request, OfPublisher)
     publisher_id = await publisher_of(request, caller)
     return request.config_dict[SERVICES].database, publisher_id, path_id(request, "batch_id", thing="batch")
 

@@ -27,6 +27,7 @@ from keyservice.api.connect.codes import (
 from keyservice.api.connect.requests import Refusal, Refused
 from keyservice.api.connect.validation import read_cancel_request, read_order
 from keyservice.domain.key import KeyText
+from keyservice.domain.key_parts import PARTS_MIME, KeyPart, encode_parts
 from tests.api.connect.connect_bodies import full_body, with_value
 
 KEY = KeyText(b"AAAA-BBBB-CCCC")
@@ -138,6 +139,15 @@ def test_a_key_that_is_no_text_is_answered_in_base64(raw: bytes, mime: str | Non
     (serial,) = order_answer(_order(unit))["orderLines"][0]["lineItems"][0]["serials"]
     assert b64decode(serial["data"], validate=True) == raw
     assert (serial["encoding"], serial["charset"], serial["fileName"]) == ("base64", "", "license.bin")
+
+
+def test_each_part_of_a_key_is_a_serial_with_its_label() -> None:
+    raw = encode_parts([KeyPart("Serial", "S-1"), KeyPart("Activation code", "clé")])
+    (line,) = order_answer(_order(AnsweredUnit(KeyText(raw), "issued", PARTS_MIME)))["orderLines"]
+    assert line["lineItems"][0]["serials"] == [
+        {"data": "S-1", "encoding": "", "charset": "UTF-8", "fileName": None, "label": "Serial"},
+        {"data": "clé", "encoding": "", "charset": "UTF-8", "fileName": None, "label": "Activation code"},
+    ]
 
 
 def test_the_repr_of_an_answered_order_shows_no_key() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import jiter
 import pytest
 
-from keyservice.api.connect import requests
+from keyservice.api.connect import bodies, requests
 from keyservice.api.connect.codes import CreateOrderCode as Code
 from keyservice.api.connect.requests import Profile
 from keyservice.domain.order import DiscountOperation, NewDiscount, NewOrderLine, NewPayment
@@ -210,9 +210,9 @@ def test_the_largest_quantity_is_a_setting() -> None:
 @pytest.mark.parametrize(
     ("pointer", "entry", "count_max", "code"),
     [
-        ("/discounts", {"label": "x"}, requests.DISCOUNTS_MAX, 600),
-        (f"{LINE}/discounts", {"label": "x"}, requests.DISCOUNTS_MAX, 600),
-        ("/metadata", {"key": "x"}, requests.METADATA_MAX, 750),
+        ("/discounts", {"label": "x"}, bodies.DISCOUNTS_MAX, 600),
+        (f"{LINE}/discounts", {"label": "x"}, bodies.DISCOUNTS_MAX, 600),
+        ("/metadata", {"key": "x"}, bodies.METADATA_MAX, 750),
     ],
 )
 def test_every_list_has_a_limit(pointer: str, entry: dict[str, str], count_max: int, code: int) -> None:
@@ -224,8 +224,8 @@ def test_every_list_has_a_limit(pointer: str, entry: dict[str, str], count_max: 
 @pytest.mark.parametrize(
     "line",
     [
-        {"productRef": 4626, "discounts": [{}] * requests.DISCOUNTS_MAX},
-        {"productRef": "A1", "discounts": [{"label": 1, "foreignRef": 1}] * requests.DISCOUNTS_MAX},
+        {"productRef": 4626, "discounts": [{}] * bodies.DISCOUNTS_MAX},
+        {"productRef": "A1", "discounts": [{"label": 1, "foreignRef": 1}] * bodies.DISCOUNTS_MAX},
     ],
 )
 def test_a_body_full_of_mistakes_gets_a_bounded_list_of_them(line: dict[str, Any]) -> None:
@@ -274,14 +274,14 @@ def test_a_body_read_from_json_is_accepted() -> None:
 
 def test_the_codes_of_a_member_are_known_for_every_member() -> None:
     shapes = {
-        requests.OrderBody: requests.ORDER,
-        requests.CustomerBody: requests.CUSTOMER,
-        requests.LocationBody: requests.INVOICE,
-        requests.LineBody: requests.LINE,
-        requests.DiscountBody: requests.DISCOUNT,
-        requests.MetadataBody: requests.METADATA,
-        requests.PaymentBody: requests.PAYMENT,
-        requests.CancelBody: requests.CANCEL,
+        bodies.OrderBody: requests.ORDER,
+        bodies.CustomerBody: requests.CUSTOMER,
+        bodies.LocationBody: requests.INVOICE,
+        bodies.LineBody: requests.LINE,
+        bodies.DiscountBody: requests.DISCOUNT,
+        bodies.MetadataBody: requests.METADATA,
+        bodies.PaymentBody: requests.PAYMENT,
+        bodies.CancelBody: requests.CANCEL,
     }
     for body, shape in shapes.items():
         assert [*body.__annotations__] == [*shape.rules] == sorted(shape.rules)

@@ -20,7 +20,7 @@ async def strict(services: Services, shop: Shop) -> dict[str, str]:
 
 
 async def new_reseller(services: Services, name: str, **options: Any) -> str:
-    async with services.database.connection() as connection:
+    async with services.database.transaction() as connection:
         return await add_caller(connection, kind=CallerKind.RESELLER, name=name, **options)
 
 
@@ -105,6 +105,17 @@ async def test_out_of_stock_is_1044_at_the_line_and_at_the_order(
     assert (status, answer["responseCode"], answer["orderLines"][0]["responseCode"]) == (200, 1044, 1044)
     async with http.get("/connect/order/http-few", headers=strict) as response:
         assert (response.status, (await response.json())["responseCode"]) == (404, 1010)
+
+
+async def test_more_keys_than_an_order_may_want_is_221_before_anything_is_worked_out(
+    http: aiohttp.ClientSession, shop: Shop, strict: dict[str, str]
+) -> None:
+    await shop.sell_in_blocks(10_000)
+    body = order_body("http-blocks", (shop.product_ref, 1), (shop.product_ref, 9_999))
+    async with asyncio.timeout(5):
+        status, answer = await post(http, "/connect/order/new", body, strict)
+    assert (status, answer["responseCode"]) == (200, 221)
+    assert [line["responseCode"] for line in answer["orderLines"]] == [221]
 
 
 async def test_an_unknown_product_is_1020(http: aiohttp.ClientSession, strict: dict[str, str]) -> None:
@@ -208,6 +219,15 @@ async def test_stock_is_enough_almost_out_and_out(http: aiohttp.ClientSession, s
     ]
 
 
+async def test_the_keys_of_a_sandbox_are_no_stock_of_a_shop(http: aiohttp.ClientSession, services: Services) -> None:
+    for is_sandbox, status in ((False, 100), (True, 300)):
+        shop = await Shop.opened(services, is_sandbox=is_sandbox)
+        await shop.load([f"SANDBOX-{is_sandbox}"])
+        asked = {"productRefs": [shop.product_ref]}
+        _, answer = await post(http, "/connect/stock", asked, {"secret": shop.reseller_token})
+        assert [one["status"] for one in answer["productStatus"]] == [status]
+
+
 @pytest.mark.parametrize(
     ("headers", "code"),
     [
@@ -230,7 +250,7 @@ async def test_a_revoked_secret_is_refused(http: aiohttp.ClientSession, services
     name = f"gone-{shop.publisher}"
     headers = {"secret": await new_reseller(services, name)}
     assert (await post(http, "/connect/stock", {"productRefs": [1]}, headers))[0] == 200
-    async with services.database.connection() as connection:
+    async with services.database.transaction() as connection:
         await revoke_caller(connection, name)
     assert (await post(http, "/connect/stock", {"productRefs": [1]}, headers))[0] == 401
 
@@ -306,7 +326,8 @@ async def test_purchase_history_shows_a_shoppers_keys_with_their_states(
         units += [unit for line in purchase["lines"] for unit in line["units"]]
     assert [unit["state"] for unit in units] == ["issued", "revoked"]
     assert units[0]["key"] == "HIST-DDDD-EEEE-FFFF"
-    assert "key" not in units[1]
+    assert (units[0]["keyDocument"]["kind"], units[0]["keyDocument"]["text"]) == ("text", units[0]["key"])
+    assert not {"key", "keyDocument"} & units[1].keys()
 
 
 async def test_an_admin_sees_the_end_of_a_key_and_another_reseller_nothing(
@@ -314,13 +335,19 @@ async def test_an_admin_sees_the_end_of_a_key_and_another_reseller_nothing(
 ) -> None:
     await shop.load(["MASKED-1111-2222-WXYZ"])
     bought = await shop.buy("masked")
-    async with services.database.connection() as connection:
+    async with services.database.transaction() as connection:
         admin = await add_caller(connection, kind=CallerKind.ADMIN, name=f"admin-{shop.publisher}")
     other = await new_reseller(services, f"nosy-{shop.publisher}")
     path = f"/fulfillment/purchases/{bought.order_id}"
     async with http.get(path, headers={"Authorization": f"Bearer {admin}"}) as response:
         (unit,) = (await response.json())["lines"][0]["units"]
-    assert (unit["keyEndsWith"], "key" in unit) == ("WXYZ", False)
+    assert (unit["keyEndsWith"], "key" in unit, "keyDocument" in unit) == ("WXYZ", False, False)
+    async with services.database.transaction() as connection:
+        events = await connection.fetch(
+            "SELECT e.name FROM order_events e JOIN callers c USING (caller_id) WHERE e.order_id = $1 AND c.kind = 'admin'",
+            bought.order_id,
+        )
+    assert [row["name"] for row in events] == ["order.read"]
     async with http.get(path, headers={"Authorization": f"Bearer {other}"}) as response:
         assert response.status == 404
     _, nothing = await post(

@@ -19,11 +19,46 @@ async def test_a_batch_is_held_released_and_withdrawn(desk: Desk, shop: Shop) ->
     assert (released.status, released.json["state"], released.json["keys"]["for_sale"]) == (200, "released", 3)
     await shop.buy("one")
     held = (await desk.post(f"{batch}/hold")).json
-    assert held["keys"] == {"accepted": 3, "for_sale": 0, "held": 2, "expired": 0, "withdrawn": 0, "taken": 1}
+    assert held["keys"] == {
+        "accepted": 3,
+        "for_sale": 0,
+        "held": 2,
+        "near_expiry": 0,
+        "expired": 0,
+        "withdrawn": 0,
+        "taken": 1,
+    }
     withdrawn = (await desk.post(f"{batch}/withdraw")).json
     assert (withdrawn["state"], withdrawn["keys"]["withdrawn"]) == ("withdrawn", 2)
     assert (await desk.post(f"{batch}/release")).status == 409
     assert (await desk.get(batch)).json == withdrawn
+
+
+async def test_a_batch_has_the_priority_that_it_was_given_last(desk: Desk, shop: Shop) -> None:
+    made = (await desk.upload(shop, csv_of(["TURN"]), priority="-7")).json
+    assert made["priority"] == -7
+    batch = made["links"]["batch"]
+    changed = await desk.ask("PATCH", batch, json={"priority": 1_000_000})
+    assert (changed.status, changed.json["priority"]) == (200, 1_000_000)
+    assert (await desk.get(batch)).json == changed.json
+    await desk.post(f"{batch}/withdraw")
+    assert (await desk.ask("PATCH", batch, json={"priority": 1})).status == 409
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *({}, [], 5, {"priority": None}, {"priority": "1"}, {"priority": 1.0}, {"priority": True}),
+        *({"priority": 1_000_001}, {"priority": -1_000_001}, {"priority": 2**63 - 1}, {"priority": [1]}),
+        *({"priority": 1, "state": "held"}, {"priority": 1, "batch_id": "x"}, {"Priority": 1}),
+    ],
+)
+async def test_a_change_of_a_batch_that_breaks_a_rule_is_refused(desk: Desk, shop: Shop, body: object) -> None:
+    made = (await desk.upload(shop, csv_of([f"RULE-{shop.pool_id}"]))).json
+    before = (await desk.get(made["links"]["batch"])).json
+    refusal = await desk.ask("PATCH", made["links"]["batch"], json=body)
+    assert (refusal.status, refusal.headers["content-type"]) == (422, "application/problem+json")
+    assert (await desk.get(made["links"]["batch"])).json == before
 
 
 async def test_the_batches_of_a_pool_are_listed_newest_first(desk: Desk, shop: Shop) -> None:
@@ -70,6 +105,7 @@ async def test_many_refused_rows_come_all(desk: Desk, shop: Shop) -> None:
     ("method", "path"),
     [
         ("GET", "/publisher/batches/{}"),
+        ("PATCH", "/publisher/batches/{}"),
         ("POST", "/publisher/batches/{}/release"),
         ("POST", "/publisher/batches/{}/hold"),
         ("POST", "/publisher/batches/{}/withdraw"),
@@ -84,7 +120,8 @@ async def test_foreign_missing_and_impossible_batches_answer_alike(
     neighbour = await Shop.opened(shop.services)
     theirs = await desk_of(http, neighbour)
     foreign = (await theirs.upload(neighbour, csv_of(["FOREIGN"]))).json["batch_id"]
-    answers = [await desk.ask(method, path.format(name)) for name in (foreign, uuid4(), "7", "%27--")]
+    body = {"priority": 1} if method == "PATCH" else None
+    answers = [await desk.ask(method, path.format(name), json=body) for name in (foreign, uuid4(), "7", "%27--")]
     assert {answer.status for answer in answers} == {404}
     assert len({answer.json["detail"] for answer in answers}) == 1
     assert await neighbour.left() == 1

@@ -23,7 +23,8 @@ async def test_a_product_is_sold_from_the_pools_of_its_template_in_their_order(d
     body = {"name": "two pools", "quantity_mode": "block", "block_size": 2, "source_plan": plan(second, shop.pool_id)}
     template = await desk.post("/publisher/templates", json=body)
     assert template.status == 201
-    assert {name: template.json[name] for name in body} == body
+    whole = {**body, "source_plan": {**plan(second, shop.pool_id), "answer_seconds": 5, "accepts_surplus": False}}
+    assert {name: template.json[name] for name in body} == whole
     product = {
         "product_ref": product_ref(),
         "name": "Antivirus 2028",

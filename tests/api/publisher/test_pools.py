@@ -9,13 +9,23 @@ from tests.lab.shop import Shop
 
 
 async def test_a_new_pool_is_empty_and_is_found_again(desk: Desk) -> None:
-    body = {"name": "Antivirus EU", "policy": "expiring_first", "warning_level": 20, "alert_level": 5}
+    body = {"name": "EU", "policy": "priority", "warning_level": 20, "alert_level": 5, "days_left_min": 90}
     made = await desk.post("/publisher/pools", json=body)
     assert made.status == 201
     assert {name: made.json[name] for name in body} == body
     assert (made.json["left"], made.json["alarm"], made.json["is_open"]) == (0, "alert", True)
     assert made.headers["location"] == f"/publisher/pools/{made.json['pool_id']}"
     assert (await desk.get(made.headers["location"])).json == made.json
+
+
+async def test_a_sandbox_pool_is_made_one_and_stays_one(desk: Desk) -> None:
+    made = await desk.post("/publisher/pools", json={"name": "trying out", "is_sandbox": True})
+    assert (made.status, made.json["is_sandbox"]) == (201, True)
+    path = made.headers["location"]
+    for is_sandbox in (False, True, None):
+        assert (await desk.ask("PATCH", path, json={"is_sandbox": is_sandbox})).status == 422
+    assert (await desk.ask("PATCH", path, json={"name": "tried"})).json["is_sandbox"] is True
+    assert (await desk.post("/publisher/pools", json={"name": "for sale"})).json["is_sandbox"] is False
 
 
 async def test_the_level_of_a_pool_is_exact(desk: Desk, shop: Shop) -> None:
@@ -46,11 +56,13 @@ async def test_a_pool_changes_only_in_what_is_named(desk: Desk, shop: Shop) -> N
     changed = await desk.ask("PATCH", path, json={"warning_level": 3, "alert_level": 1})
     assert changed.json == {**before, "warning_level": 3, "alert_level": 1, "alarm": "alert"}
     assert (await desk.ask("PATCH", path, json={"policy": "expiring_first"})).json["policy"] == "expiring_first"
+    assert (await desk.ask("PATCH", path, json={"days_left_min": 3_650})).json["days_left_min"] == 3_650
     assert (await desk.ask("PATCH", path, json={"is_open": False})).json["left"] == 0
     events = (await desk.get(f"/publisher/events?pool_id={shop.pool_id}")).json["events"]
     assert [event["name"] for event in events] == [
         "pool.changed",
         "pool.alarm_changed",
+        "pool.changed",
         "pool.changed",
         "pool.changed",
     ]
@@ -70,6 +82,9 @@ async def test_a_pool_changes_only_in_what_is_named(desk: Desk, shop: Shop) -> N
         {"name": "x", "policy": "lifo"},
         {"name": "x", "policy": None},
         {"name": "x", "warning_level": -1},
+        {"name": "x", "days_left_min": -1},
+        {"name": "x", "days_left_min": 3_651},
+        {"name": "x", "days_left_min": "1"},
         {"name": "x", "warning_level": 1.0},
         {"name": "x", "warning_level": "1"},
         {"name": "x", "warning_level": True},
@@ -77,6 +92,9 @@ async def test_a_pool_changes_only_in_what_is_named(desk: Desk, shop: Shop) -> N
         {"name": "x", "warning_level": 1, "alert_level": 2},
         {"name": "x", "state": "open"},
         {"name": "x", "publisher_id": 1},
+        {"name": "x", "is_sandbox": "true"},
+        {"name": "x", "is_sandbox": 1},
+        {"name": "x", "is_sandbox": None},
     ],
 )
 async def test_a_pool_that_breaks_a_rule_is_refused(desk: Desk, body: object) -> None:

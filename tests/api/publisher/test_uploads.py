@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import gzip
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -119,11 +120,15 @@ async def test_what_is_not_declared_clearly_is_refused_and_leaves_no_key(
     assert await rows_of(shop, "keys") == 0
 
 
-async def test_a_compressed_body_is_refused(desk: Desk, shop: Shop) -> None:
-    refusal = await desk.upload(shop, b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
-    assert refusal.status == 415
-    refusal = await desk.upload(shop, b"\x1f\x8b\x08\x00")
+async def test_a_body_may_be_packed_with_gzip_and_has_to_say_so(desk: Desk, shop: Shop) -> None:
+    packed = gzip.compress(b"key\nPACKED-1\nPACKED-2\n")
+    taken = await desk.upload(shop, packed, headers={"Content-Encoding": "gzip"})
+    assert (taken.status, taken.json["accepted"], taken.json["bytes"]) == (201, 2, len(packed))
+    assert taken.json["sha256"] == hashlib.sha256(packed).hexdigest()
+    refusal = await desk.upload(shop, packed)
     assert (refusal.status, refusal.json["reason"]) == (422, "format-not-accepted")
+    refusal = await desk.upload(shop, packed, headers={"Content-Encoding": "br"})
+    assert refusal.status == 415
 
 
 async def test_a_broken_file_is_refused_with_its_line_and_its_import_tells_it_again(desk: Desk, shop: Shop) -> None:

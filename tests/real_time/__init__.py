@@ -1,0 +1,1 @@
+"""Keys that are asked of their publishers, against the sandbox publisher."""
