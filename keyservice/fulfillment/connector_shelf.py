@@ -1,5 +1,6 @@
 """Connectors that are in use, with their secrets opened: kept for a moment, because every key request asks."""
 
+import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from keyservice.postgres.connection import Database
 from keyservice.postgres.statements import statement
 
 _KEPT_MAX: Final = 5_000
+
+_Name = tuple[int, UUID, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ class ConnectorShelf:
         self._database = database
         self._wrapper = wrapper
         self._remember_seconds = remember_seconds
-        self._kept: OrderedDict[tuple[int, UUID, int | None], tuple[float, ShelvedConnector]] = OrderedDict()
+        self._kept: OrderedDict[_Name, tuple[float, ShelvedConnector]] = OrderedDict()
+        self._reading: dict[_Name, asyncio.Task[ShelvedConnector]] = {}
 
     async def take(self, publisher_id: int, connector_id: UUID, version: int | None = None) -> ShelvedConnector:
         """This version, or the current one. Raises NotFound, and Tampered when a secret does not open."""
@@ -49,7 +53,17 @@ class ConnectorShelf:
         kept = self._kept.get(name)
         if kept is not None and now - kept[0] < self._remember_seconds:
             return kept[1]
-        found = await self._read(publisher_id, connector_id, version)
+        reading = self._reading.get(name)
+        if reading is None:
+            # Everybody who asks meanwhile waits for this one, and whoever gives up takes it from nobody else.
+            reading = self._reading[name] = asyncio.create_task(self._read_and_keep(name, now))
+        return await asyncio.shield(reading)
+
+    async def _read_and_keep(self, name: _Name, now: float) -> ShelvedConnector:
+        try:
+            found = await self._read(*name)
+        finally:
+            del self._reading[name]
         self._kept[name] = (now, found)
         self._kept.move_to_end(name)
         while len(self._kept) > _KEPT_MAX:
