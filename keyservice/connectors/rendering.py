@@ -106,7 +106,7 @@ def _text_body(body: TextBody, field: str, context: Mapping[str, Any]) -> bytes:
 
 def _demand_json(text: str, field: str) -> None:
     try:
-        json.loads(text, parse_constant=_no_constant)
+        _JSON.decode(text)
     except (ValueError, RecursionError):
         # Not the parser's own words: they may quote what was put in.
         raise TemplateFailed(f"{field}: what came out is not JSON", field=field) from None
@@ -114,6 +114,9 @@ def _demand_json(text: str, field: str) -> None:
 
 def _no_constant(_: str) -> None:
     raise ValueError("NaN and the infinities are not JSON")
+
+
+_JSON: Final = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _demand_xml(raw: bytes, field: str) -> None:

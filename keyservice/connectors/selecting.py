@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property, lru_cache
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from xml.etree.ElementTree import Element, ParseError
 
 import jsonpath
@@ -84,7 +84,7 @@ class AnswerBytes:
     def json(self) -> Any:
         """Raises NotReadable, for members that come twice too: nobody can tell which one is meant."""
         try:
-            found = json.loads(self.text, object_pairs_hook=_members, parse_constant=_no_constant, parse_float=Decimal)
+            found = _JSON.decode(self.text)
         except (ValueError, ArithmeticError, RecursionError):
             raise NotReadable("unreadable-json") from None
         _demand_shallow(found)
@@ -146,10 +146,38 @@ def demand_sound(value: Any) -> None:
             raise NotReadable("unreadable-text") from None
 
 
+class FoundBy(Protocol):
+    """A path that has been read."""
+
+    def findall(self, value: Any) -> list[Any]:
+        """Everything that it leads to, in the order of the document."""
+        ...
+
+
+class _Members:
+    """A path of members only, as nearly all are: the library takes fifteen times as long for what two look-ups do."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+
+    def findall(self, value: Any) -> list[Any]:
+        for name in self._names:
+            if not isinstance(value, dict) or name not in value:
+                return []
+            value = value[name]
+        return [value]
+
+
+_MEMBERS: Final = re.compile(r"\$((?:\.[A-Za-z_][A-Za-z0-9_]*)*)")
+
+
 @lru_cache(maxsize=2_048)
-def compiled_path(path: str) -> Any:
+def compiled_path(path: str) -> FoundBy:
     """A JSONPath. Raises jsonpath.JSONPathError."""
-    return jsonpath.compile(path)
+    found_by: FoundBy = jsonpath.compile(path)
+    if (members := _MEMBERS.fullmatch(path)) is not None:
+        return _Members(members[1].split(".")[1:])
+    return found_by
 
 
 def _found(selector: Selector, answer: AnswerBytes) -> list[Any]:
@@ -228,6 +256,9 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(_: str) -> None:
     raise ValueError("NaN and the infinities are not JSON")
+
+
+_JSON: Final = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_no_constant, parse_float=Decimal)
 
 
 def _demand_shallow(value: Any) -> None:

@@ -51,13 +51,16 @@ class Execution:
     def run(self, block: Block, dot: Any) -> _Leaving | None:
         for node in block:
             self._step()
+            # Most nodes are one of these two, and class patterns cost several times as much.
+            if isinstance(node, Text):
+                self._writer.text(node.text)
+                continue
+            if isinstance(node, Action):
+                value = self._value(node.pipeline, dot)
+                if not node.pipeline.slots:
+                    self._writer.value(value)
+                continue
             match node:
-                case Text(text):
-                    self._writer.text(text)
-                case Action(pipeline):
-                    value = self._value(pipeline, dot)
-                    if not pipeline.slots:
-                        self._writer.value(value)
                 case If() | With() | Range():
                     leaving = self._control(node, dot)
                     if leaving is not None:
@@ -101,9 +104,9 @@ class Execution:
 
     def _expression(self, expression: Expression, dot: Any) -> Any:
         self._step()
+        if isinstance(expression, Dot):
+            return _below(dot, expression.names)
         match expression:
-            case Dot(names):
-                return _below(dot, names)
             case Literal(value):
                 return value
             case Variable(slot, names):
@@ -143,7 +146,7 @@ def _below(value: Any, names: tuple[str, ...]) -> Any:
     for name in names:
         if value is None:
             return None
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):
             raise ValueRefused(f"{kind_of(value)} has no member {name}")
         value = value.get(name)
     return value

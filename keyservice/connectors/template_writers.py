@@ -4,6 +4,8 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import lru_cache
+from json.encoder import encode_basestring
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
@@ -77,44 +79,56 @@ class JsonWriter(PlainWriter):
 
     def text(self, text: str) -> None:
         super().text(text)
-        # A backslash at the end of a piece takes the first character of the next one with it.
-        start = 1 if self._is_escaping and text else 0
-        self._is_escaping = self._is_escaping and not text
-        while True:
-            if not self._is_in_string:
-                start = text.find('"', start) + 1
-                if not start:
-                    return
-                self._is_in_string = True
-            found = _STRING_ENDS.search(text, start)
-            while found is not None and found.group() != '"':
-                start = found.end()
-                found = _STRING_ENDS.search(text, start)
-            if found is None:
-                self._is_escaping = text.endswith("\\") and start < len(text)
-                return
-            start, self._is_in_string = found.end(), False
+        behind = _behind_piece if len(text) <= _PIECE_CHARACTERS_MAX else _behind
+        self._is_in_string, self._is_escaping = behind(text, self._is_in_string, self._is_escaping)
 
     def value(self, value: Any) -> None:
         if self._is_in_string:
             self._is_escaping = False
-            self._pieces.add(json.dumps(printed(value), ensure_ascii=False)[1:-1])
+            self._pieces.add(encode_basestring(printed(value))[1:-1])
         elif isinstance(value, JsonText):
             self._pieces.add(value)
         else:
             json_into(self._pieces, value)
 
 
+def _behind(text: str, is_in_string: bool, is_escaping: bool) -> tuple[bool, bool]:
+    """Whether a string of JSON is open behind this text, and whether its last character was a backslash that escapes."""
+    # A backslash at the end of a piece takes the first character of the next one with it.
+    start = 1 if is_escaping and text else 0
+    is_escaping = is_escaping and not text
+    while True:
+        if not is_in_string:
+            start = text.find('"', start) + 1
+            if not start:
+                return False, is_escaping
+            is_in_string = True
+        found = _STRING_ENDS.search(text, start)
+        while found is not None and found.group() != '"':
+            start = found.end()
+            found = _STRING_ENDS.search(text, start)
+        if found is None:
+            return True, text.endswith("\\") and start < len(text)
+        start, is_in_string = found.end(), False
+
+
+# A template's own texts are short, few, and the same in every run.
+_PIECE_CHARACTERS_MAX: Final = 256
+_behind_piece = lru_cache(maxsize=8_192)(_behind)
+
+
 def json_into(pieces: Pieces, value: Any) -> None:
     match value:
-        case None | bool() | str() | int():
-            pieces.add(json.dumps(value, ensure_ascii=False))
+        case str():
+            pieces.add(encode_basestring(value))
+        case None | bool() | int():
+            pieces.add(json.dumps(value))
         case float():
             pieces.add(json_float(value))
         case Mapping():
             pieces.add("{")
             for number, (name, member) in enumerate(sorted(value.items())):
-                pieces.add(f"{',' if number else ''}{json.dumps(name, ensure_ascii=False)}:")
+                pieces.add(f"{',' if number else ''}{encode_basestring(name)}:")
                 json_into(pieces, member)
             pieces.add("}")
         case _:
