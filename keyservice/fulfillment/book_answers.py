@@ -31,7 +31,7 @@ from keyservice.fulfillment.end_requests import end_replaced, insert_requests
 from keyservice.fulfillment.fall_back import fall_back
 from keyservice.fulfillment.ids import new_id
 from keyservice.fulfillment.judge_answer import Answer, Found, KnownKey, UnitNow, Verdict, judge
-from keyservice.fulfillment.lay_keys import Delivery, KeyLayer
+from keyservice.fulfillment.lay_keys import Delivery, KeyLayer, Laid
 from keyservice.fulfillment.open_keys import KeyOpener
 from keyservice.fulfillment.request_facts import license_data_aad
 from keyservice.fulfillment.revoke_units import stop_waiting
@@ -116,33 +116,24 @@ class Bookings:
         wanted = [Wanted(0, publisher_id, (pool_id,), ()) for publisher_id, pool_id in sorted(stock)]
         if wanted:
             await lock_tapes(connection, wanted)
-        places = await self.layer.lay(connection, deliveries, group.now)
+        laid = await self.layer.lay(connection, deliveries, group.now)
         if wanted:
             tapes = await lock_tapes(connection, wanted)
             for pool in tapes.pools.values():
                 await settle_alarm(connection, pool, now=tapes.now)
-        surplus = [surplus_row(one, delivery, places, group.now) for one in served for delivery in one.surplus]
-        if surplus:
-            await connection.executemany(statement("key_requests.insert_surplus"), surplus)
-        for one in served:
-            if one.answer.result.additional and (one.claim_ids or one.surplus):
-                await self._keep_data(connection, one, group.now)
-
-    async def _keep_data(self, connection: Connection, one: Judged, now: datetime) -> None:
-        """What the answer said beside the key: later requests about the license may have to repeat it."""
-        row = one.row
-        said = dict(one.answer.result.additional)
-        said["ActivationCode"] = tuple(key.text.reveal() for key in one.answer.result.keys if key.mime is None)
-        segment_id, sealed = await self.layer.seal_beside(
-            connection,
-            row.publisher_id,
-            one.answer.shelved.pool_id,
-            to_json(said),
-            license_data_aad(row.publisher_id, row.license_ref),
-            now,
-        )
-        kept = (row.publisher_id, row.license_ref, segment_id, sealed, now)
-        await connection.execute(statement("key_requests.put_license_data"), *kept)
+        rows = {
+            "key_requests.insert_surplus": [
+                surplus_row(one, delivery, laid.places, group.now) for one in served for delivery in one.surplus
+            ],
+            "key_requests.put_license_data": [
+                _license_data_row(one, laid, group.now)
+                for one in served
+                if one.answer.result.additional and (one.claim_ids or one.surplus)
+            ],
+        }
+        for name, some in rows.items():
+            if some:
+                await connection.executemany(statement(name), some)
 
     async def _fall_back(self, connection: Connection, group: BookingGroup, one: Judged) -> None:
         row = one.row
@@ -207,6 +198,16 @@ def _deliveries(one: Judged) -> list[Delivery]:
         for unit_id, key in one.verdict.attached
     ]
     return served + one.surplus
+
+
+def _license_data_row(one: Judged, laid: Laid, now: datetime) -> tuple[object, ...]:
+    """What the answer said beside its keys, sealed as they are: later requests about the license may have to repeat it."""
+    row = one.row
+    said = dict(one.answer.result.additional)
+    said["ActivationCode"] = tuple(key.text.reveal() for key in one.answer.result.keys if key.mime is None)
+    day = laid.days[row.publisher_id, _deliveries(one)[0].pool_id]
+    sealed = day.data_key.seal(to_json(said), license_data_aad(row.publisher_id, row.license_ref))
+    return (row.publisher_id, row.license_ref, day.segment_id, sealed, now)
 
 
 async def _known(

@@ -43,6 +43,15 @@ class Day(NamedTuple):
     batch_id: UUID
     segment_id: int
     data_key: DataKey
+    loaded: int
+    """How many keys it has, those that are being laid down included."""
+
+
+class Laid(NamedTuple):
+    """Where each claim's key lies, and the days of the pools, by publisher and pool."""
+
+    places: dict[UUID, Place]
+    days: dict[tuple[int, UUID], Day]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,52 +64,47 @@ class KeyLayer:
     def fingerprint(self, publisher_id: int, key: DeliveredKey) -> bytes:
         return self.fingerprints.key(publisher_id, key.text.raw)
 
-    async def lay(self, connection: Connection, deliveries: Sequence[Delivery], now: datetime) -> dict[UUID, Place]:
-        """Where each claim's key lies. Stock's pools are locked. Loses its transaction to whoever lays the same key first."""
+    async def lay(self, connection: Connection, deliveries: Sequence[Delivery], now: datetime) -> Laid:
+        """Lay the keys down. Stock's pools are locked. Loses its transaction to whoever lays the same key first."""
         places: dict[UUID, Place] = {}
+        days: dict[tuple[int, UUID], Day] = {}
         for publisher_id, pool_id in sorted({(one.publisher_id, one.pool_id) for one in deliveries}):
             some = [one for one in deliveries if (one.publisher_id, one.pool_id) == (publisher_id, pool_id)]
-            day = await self._day(connection, publisher_id, pool_id, now)
-            append = "connectors.append_stock" if some[0].state == "stock" else "connectors.append"
-            loaded = await connection.fetchval(statement(append), publisher_id, day.segment_id, len(some))
+            day = days[publisher_id, pool_id] = await self._day(connection, some, now)
             at = {
                 one.claim_id: Place(day.segment_id, position)
-                for position, one in enumerate(some, start=loaded - len(some) + 1)
+                for position, one in enumerate(some, start=day.loaded - len(some) + 1)
             }
             await self._write(connection, publisher_id, day, some, at)
             places |= at
         await self._claim(connection, [one for one in deliveries if one.state != "stock"], places, now)
-        return places
+        return Laid(places, days)
 
-    async def seal_beside(
-        self, connection: Connection, publisher_id: int, pool_id: UUID, plaintext: bytes, aad: bytes, now: datetime
-    ) -> tuple[int, bytes]:
-        """A value that is kept beside the day's keys: the segment whose data key opens it, and the sealed value."""
-        day = await self._day(connection, publisher_id, pool_id, now)
-        return day.segment_id, day.data_key.seal(plaintext, aad)
+    async def _day(self, connection: Connection, some: Sequence[Delivery], now: datetime) -> Day:
+        """Today's place for these keys of one pool, with room made for them.
 
-    async def _day(self, connection: Connection, publisher_id: int, pool_id: UUID, now: datetime) -> Day:
-        """Two statements for each pool of a group: nothing is remembered that might be rolled back."""
-        name = (publisher_id, pool_id, now.date())
-        stored = await connection.fetchrow(statement("connectors.day"), *name)
-        if stored is None:
-            if (opened := await self._open_day(connection, publisher_id, pool_id, now)) is not None:
-                return opened
-            # Somebody else has opened it meanwhile, and committed.
-            stored = await connection.fetchrow(statement("connectors.day"), *name)
-            assert stored is not None
-        (row,) = await connection.fetch(statement("tape.data_keys"), publisher_id, [stored["data_key_id"]])
-        raw = await self.wrapper.unwrap(row["wrapped"], data_key_context(publisher_id, row["batch_id"]))
-        return Day(stored["batch_id"], stored["segment_id"], DataKey(stored["data_key_id"], raw))
+        Asked anew for each pool of a group: nothing is remembered that might be rolled back.
+        """
+        first = some[0]
+        append = "connectors.append_stock" if first.state == "stock" else "connectors.append"
+        asked = (first.publisher_id, first.pool_id, now.date(), len(some))
+        row = await connection.fetchrow(statement(append), *asked)
+        if row is None:
+            await self._open_day(connection, first.publisher_id, first.pool_id, now)
+            row = await connection.fetchrow(statement(append), *asked)
+            assert row is not None
+        raw = await self.wrapper.unwrap(row["wrapped"], data_key_context(first.publisher_id, row["batch_id"]))
+        return Day(row["batch_id"], row["segment_id"], DataKey(row["data_key_id"], raw), row["loaded"])
 
-    async def _open_day(self, connection: Connection, publisher_id: int, pool_id: UUID, now: datetime) -> Day | None:
+    async def _open_day(self, connection: Connection, publisher_id: int, pool_id: UUID, now: datetime) -> None:
+        """Nothing happens when somebody else has opened it meanwhile, and committed."""
         ids = await connection.fetchrow(statement("connectors.next_day_ids"))
         assert ids is not None
         batch_id, segment_id, data_key_id = new_id(), ids["segment_id"], ids["data_key_id"]
         day = (publisher_id, pool_id, now.date(), batch_id, segment_id, data_key_id)
         if await connection.fetchval(statement("connectors.insert_day"), *day) is None:
-            return None
-        data_key, raw = DataKey.generate(data_key_id)
+            return
+        _, raw = DataKey.generate(data_key_id)
         wrapped = await self.wrapper.wrap(raw, data_key_context(publisher_id, batch_id))
         data_key_row = (publisher_id, data_key_id, batch_id, wrapped, now)
         await connection.execute(statement("tape.insert_data_key"), *data_key_row)
@@ -108,7 +112,6 @@ class KeyLayer:
         await connection.execute(statement("connectors.insert_day_batch"), *batch)
         segment = (publisher_id, segment_id, pool_id, batch_id, "exhausted")
         await connection.execute(statement("connectors.insert_day_segment"), *segment)
-        return Day(batch_id, segment_id, data_key)
 
     async def _write(
         self, connection: Connection, publisher_id: int, day: Day, some: Sequence[Delivery], at: dict[UUID, Place]

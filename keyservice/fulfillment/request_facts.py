@@ -36,12 +36,6 @@ class FactsReader:
         names = sorted({(request.order_id, request.line_number) for request in requests})
         rows = await connection.fetchmany(statement("key_requests.requested_line"), names)
         lines = {(row["order_id"], row["line_number"]): row for row in rows}
-        products = {
-            row["product_ref"]: row
-            for row in await connection.fetchmany(
-                statement("key_requests.requested_product"), sorted({(row["product_ref"],) for row in rows})
-            )
-        }
         refs = {row["shopper_ref"] for row in rows if row["people"] is not None}
         keys = await self.shopper_keys.find(connection, refs)
         facts: list[RequestFacts | Exception] = []
@@ -56,7 +50,7 @@ class FactsReader:
             except Tampered as damage:
                 facts.append(damage)
             else:
-                facts.append(_facts(request, line, products.get(line["product_ref"]), people, said, license_id))
+                facts.append(_facts(request, line, people, said, license_id))
         return facts
 
     async def _said(self, connection: Connection, request: KeyRequest) -> tuple[dict[str, Sequence[str]], str]:
@@ -88,7 +82,6 @@ def _people(line: asyncpg.Record, key: DataKey | None) -> dict[str, Any]:
 def _facts(
     request: KeyRequest,
     line: asyncpg.Record,
-    product: asyncpg.Record | None,
     people: Mapping[str, Any],
     said: Mapping[str, Sequence[str]],
     license_id: str,
@@ -108,8 +101,8 @@ def _facts(
         quantity=line["quantity"],
         key_count=len(request.unit_ids),
         product_ref=line["product_ref"],
-        product_name=product["name"] if product else "",
-        publisher_product_id=(product["publisher_product_id"] or "") if product else "",
+        product_name=line["product_name"] or "",
+        publisher_product_id=line["publisher_product_id"] or "",
         currency=line["currency"] or "",
         gross_price=Decimal(told["amountTotal"]) if told.get("amountTotal") is not None else None,
         order_gross_price=line["total_amount"],

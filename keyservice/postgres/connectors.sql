@@ -38,9 +38,6 @@ SELECT c.publisher_id, c.connector_id
                       LIMIT 1) AS due
  ORDER BY c.publisher_id, c.connector_id;
 
--- day --
-SELECT batch_id, segment_id, data_key_id FROM connector_days WHERE publisher_id = $1 AND pool_id = $2 AND day = $3;
-
 -- insert_day --
 INSERT INTO connector_days (publisher_id, pool_id, day, batch_id, segment_id, data_key_id) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (publisher_id, pool_id, day) DO NOTHING
@@ -58,16 +55,22 @@ INSERT INTO segments (publisher_id, segment_id, pool_id, batch_id, state) VALUES
 SELECT nextval('segment_ids') AS segment_id, nextval('data_key_ids') AS data_key_id;
 
 -- append --
--- The keys are taken as they are laid down: the cursor stays behind the end.
-UPDATE segments
-   SET loaded = loaded + $3, next_position = next_position + $3
- WHERE publisher_id = $1 AND segment_id = $2
-RETURNING loaded;
+-- Room for so many keys of a day. They are taken as they are laid down: the cursor stays behind the end.
+UPDATE segments s
+   SET loaded = s.loaded + $4, next_position = s.next_position + $4
+  FROM connector_days d
+  JOIN data_keys k ON k.publisher_id = d.publisher_id AND k.data_key_id = d.data_key_id
+ WHERE d.publisher_id = $1 AND d.pool_id = $2 AND d.day = $3 AND s.publisher_id = $1 AND s.segment_id = d.segment_id
+RETURNING s.segment_id, s.loaded, d.batch_id, d.data_key_id, k.wrapped;
 
 -- append_stock --
 -- Surplus that is sold from an ordinary pool, which is locked.
-UPDATE segments SET loaded = loaded + $3, state = 'open' WHERE publisher_id = $1 AND segment_id = $2
-RETURNING loaded;
+UPDATE segments s
+   SET loaded = s.loaded + $4, state = 'open'
+  FROM connector_days d
+  JOIN data_keys k ON k.publisher_id = d.publisher_id AND k.data_key_id = d.data_key_id
+ WHERE d.publisher_id = $1 AND d.pool_id = $2 AND d.day = $3 AND s.publisher_id = $1 AND s.segment_id = d.segment_id
+RETURNING s.segment_id, s.loaded, d.batch_id, d.data_key_id, k.wrapped;
 
 -- insert_requested_claims --
 -- Crossed with a row of the same publisher, so that a distributed database sees one statement for one shard.

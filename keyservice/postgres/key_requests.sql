@@ -142,11 +142,9 @@ SELECT segment_id, sealed FROM license_data WHERE publisher_id = $1 AND license_
 -- Everything of an order line that a request may tell; the people are sealed.
 SELECT o.order_id, o.order_number, o.partner_order_number, o.shopper_ref, o.ordered_at, o.currency, o.total_amount, o.is_test,
        o.caller_id, o.document AS order_document, l.line_number, l.line_item_id, l.quantity, l.product_ref,
-       l.document AS line_document, p.sealed AS people
+       l.document AS line_document, p.sealed AS people, product.name AS product_name, product.publisher_product_id
   FROM orders o
   JOIN line_items l ON l.order_id = o.order_id
   LEFT JOIN order_people p ON p.order_id = o.order_id
+  LEFT JOIN products product ON product.product_ref = l.product_ref
  WHERE o.order_id = $1 AND l.line_number = $2;
-
--- requested_product --
-SELECT product_ref, name, publisher_product_id FROM products WHERE product_ref = $1;
