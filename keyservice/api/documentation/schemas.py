@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import DictSchema
 
 Schema = dict[str, Any]
 Mode = Literal["validation", "serialization"]
@@ -26,7 +27,7 @@ class Schemas:
         found, definitions = TypeAdapter.json_schemas(
             [(index, side.mode, TypeAdapter(side.kind)) for index, side in enumerate(unique)],
             ref_template=REF,
-            schema_generator=_WithoutFieldTitles,
+            schema_generator=_Generator,
         )
         self._schemas = {side: found[(index, side.mode)] for index, side in enumerate(unique)}
         self.components: dict[str, Schema] = definitions.get("$defs", {})
@@ -37,7 +38,7 @@ class Schemas:
 
 def parameters_of(model: type[BaseModel], place: Literal["query", "header"]) -> list[Schema]:
     """One parameter for each field. That it may be left out is said by `required`, so no schema says null."""
-    schema = model.model_json_schema(schema_generator=_WithoutFieldTitles)
+    schema = model.model_json_schema(schema_generator=_Generator)
     required = schema.get("required", ())
     return [
         {
@@ -51,11 +52,17 @@ def parameters_of(model: type[BaseModel], place: Literal["query", "header"]) -> 
     ]
 
 
-class _WithoutFieldTitles(GenerateJsonSchema):
-    """pydantic titles each member with its own name, which says nothing; generated clients would name classes after it."""
+class _Generator(GenerateJsonSchema):
+    """pydantic's, where it says too much or too little."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
+        """Each member would be titled with its own name, which says nothing; generated clients name classes after titles."""
         return False
+
+    def dict_schema(self, schema: DictSchema) -> JsonSchemaValue:
+        """Names that do not match a map's pattern are refused, so the schema does not leave them open."""
+        found = super().dict_schema(schema)
+        return {**found, "additionalProperties": False} if "patternProperties" in found else found
 
 
 def _inlined(member: Schema, definitions: dict[str, Schema]) -> Schema:

@@ -83,6 +83,12 @@ def test_every_bound_of_a_parameter_is_in_the_document(services: Services, docum
     assert not hidden
 
 
+def test_a_map_whose_names_have_a_pattern_takes_no_others(documented: Documented) -> None:
+    secrets = documented.document["components"]["schemas"]["NewSecrets"]
+    assert not list(documented.schema_faults(secrets, {"secrets": {"password": "p"}}))
+    assert list(documented.schema_faults(secrets, {"secrets": {"No Name": "p"}}))
+
+
 def test_every_path_names_the_parameters_that_it_has(documented: Documented) -> None:
     for (method, path), operation in documented.operations.items():
         named = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "path"]
