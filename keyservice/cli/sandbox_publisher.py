@@ -51,5 +51,7 @@ def _tell(console: Console, publisher: Publisher) -> None:
         console.print(
             f"export SANDBOX_{name.upper()}={publisher.credentials.secrets[name]}", soft_wrap=True, highlight=False
         )
+    console.print("the secret signing_key, where a protocol wants a private key:", highlight=False)
+    console.print(publisher.credentials.signing_key.strip(), soft_wrap=True, highlight=False)
     console.print(f"its books: {publisher.url}/ledger", soft_wrap=True, highlight=False)
     sys.stdout.flush()

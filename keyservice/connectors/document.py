@@ -123,7 +123,8 @@ class Signature(Part):
 
     `values` is what is digested: `form-values` and `query-values` the values of all parameters (less the signature's own)
     sorted by name, `listed` the templates in `listed`, `body` the bytes of the body. `length-prefixed` puts each value's
-    length in bytes before it. The secret goes in as an HMAC's key, or is appended or prepended as one more value.
+    length in bytes before it. The secret goes in as an HMAC's key, is appended or prepended as one more value, or is the key
+    that signs.
     """
 
     values: Literal["form-values", "query-values", "listed", "body", "php-serialized-form"]
@@ -133,8 +134,9 @@ class Signature(Part):
     separator: ShortText = ""
     algorithm: Literal["md5", "sha1", "sha256", "sha384", "sha512"]
     secret: SecretName = "signature"  # noqa: S105 - the name of a secret
-    secret_place: Literal["hmac", "append", "prepend", "listed", "none"] = "hmac"  # noqa: S105
-    """`listed`: where a listed template says {{secret}}."""
+    secret_place: Literal["hmac", "append", "prepend", "listed", "private-key", "none"] = "hmac"  # noqa: S105
+    """`listed`: where a listed template says {{secret}}. `private-key`: it is an RSA key in PEM that signs the digest
+    (RSASSA-PKCS1-v1_5, RFC 8017, section 8.2)."""
 
     encoding: Literal["hex", "hex-upper", "base64", "base64url"] = "hex"
     place: Literal["form", "query", "header"]

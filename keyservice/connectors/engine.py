@@ -25,7 +25,7 @@ from keyservice.connectors.outgoing import Answer, GuardedSession, TransportFail
 from keyservice.connectors.reading import read_answer
 from keyservice.connectors.rendering import render, render_text
 from keyservice.connectors.retry_after import retry_after_seconds
-from keyservice.connectors.signing import sign
+from keyservice.connectors.signing import placed, sign
 from keyservice.connectors.tokens import TokenCache, TokenFailed
 from keyservice.domain.connector import (
     CallOutcome,
@@ -144,6 +144,8 @@ class ConnectorEngine:
         reserved = await self._exchanged(
             replace(call, operation=ConnectorOperation.RESERVE, same_as=None), line, deadline
         )
+        # The digest is that of the purchase, or there is none: the next attempt would be held against it.
+        reserved = replace(reserved, request_sha256=None)
         if reserved.outcome is CallOutcome.REFUSED:
             return reserved
         if reserved.outcome is not CallOutcome.DONE:
@@ -245,7 +247,12 @@ class ConnectorEngine:
 def preview(document: ConnectorDocument, operation: ConnectorOperation, context: Mapping[str, Any]) -> PreviewedRequest:
     """The request that these facts make, without sending it. Raises TemplateFailed, ConnectorRefused, NotSendable."""
     masked = dict.fromkeys(document.secret_names, _MASK)
-    request = encode(_rendered(document, operation, context, masked))
+    signature = document.operations[operation].signature
+    if signature is not None and signature.secret_place == "private-key":  # noqa: S105
+        # A mask is no key that could sign.
+        request = encode(placed(render(document, operation, context), signature, _MASK))
+    else:
+        request = encode(_rendered(document, operation, context, masked))
     shown = [(name, value) for name, value in request.headers]
     if (proof := _proof_of(document)) is not None:
         shown.insert(0, proof)

@@ -12,16 +12,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Final, assert_never
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from keyservice.connectors.calls import RequestParts
 from keyservice.connectors.document import Signature
-from keyservice.connectors.encoding import encode_form, encode_text
+from keyservice.connectors.encoding import NotSendable, encode_form, encode_text
 
 RenderTemplate = Callable[[str, Mapping[str, str]], str]
 """Renders a template with the call's context and these members besides."""
 
 _SECRET_MARK: Final = "{{secret}}"  # noqa: S105 - where a listed template wants the secret
+_HASHES: Final[Mapping[str, type[hashes.HashAlgorithm]]] = {
+    "md5": hashes.MD5,
+    "sha1": hashes.SHA1,
+    "sha256": hashes.SHA256,
+    "sha384": hashes.SHA384,
+    "sha512": hashes.SHA512,
+}
 _PHP_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
@@ -30,14 +44,15 @@ def sign(
 ) -> RequestParts:
     """The request with its signature in place.
 
-    A template that says `{{.Date}}` gets the time of sending, and the request a header `Date` that says the same.
+    A template that says `{{.Date}}` gets the time of sending, and the request a header `Date` that says the same. Raises
+    NotSendable for a private key that cannot be read.
     """
     date = format_datetime(now.astimezone(UTC), usegmt=True)
     secret = b"" if signature.secret_place == "none" else secrets[signature.secret].encode()  # noqa: S105
     message = _message(parts, signature, secret, lambda template: render(template, {"Date": date}))
     digest = _digest(message, signature, secret)
     shown = render(signature.value, {"Signature": _written(digest, signature), "Date": date})
-    signed = _placed(parts, signature, shown)
+    signed = placed(parts, signature, shown)
     if any(".Date" in template for template in (*signature.listed, signature.value)):
         signed.headers = [(name, value) for name, value in signed.headers if name.lower() != "date"] + [("Date", date)]
     return signed
@@ -99,8 +114,22 @@ def php_serialized(parameters: list[tuple[bytes, bytes]]) -> bytes:
 def _digest(message: bytes, signature: Signature, secret: bytes) -> bytes:
     if signature.secret_place == "hmac":  # noqa: S105
         return hmac.digest(secret, message, signature.algorithm)
+    if signature.secret_place == "private-key":  # noqa: S105
+        return _rsa_key(secret).sign(message, PKCS1v15(), _HASHES[signature.algorithm]())
     # Publishers ask for MD5 and SHA-1; whoever has the choice takes another.
     return hashlib.new(signature.algorithm, message, usedforsecurity=False).digest()
+
+
+@lru_cache(maxsize=256)
+def _rsa_key(pem: bytes) -> RSAPrivateKey:
+    """Read once: that takes longer than a call. Raises NotSendable."""
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise NotSendable("secret-refused") from None
+    if not isinstance(key, RSAPrivateKey):
+        raise NotSendable("secret-refused")
+    return key
 
 
 def _written(digest: bytes, signature: Signature) -> str:
@@ -117,7 +146,8 @@ def _written(digest: bytes, signature: Signature) -> str:
             assert_never(signature.encoding)
 
 
-def _placed(parts: RequestParts, signature: Signature, shown: str) -> RequestParts:
+def placed(parts: RequestParts, signature: Signature, shown: str) -> RequestParts:
+    """The request with this text where the signature stands."""
     match signature.place:
         case "form":
             return replace(parts, form=_with(parts.form or [], signature.name, shown))

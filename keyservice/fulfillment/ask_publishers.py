@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
@@ -195,6 +196,9 @@ class KeyAsker:
         except KeyserviceError as error:
             # Nothing was sent: the line is not there, something of it does not open, or the database is away.
             return CallResult(CallOutcome.NOT_EXECUTED, code=error.code, message=str(error))
+        if called is not request.operation and request.publisher_license_id:
+            # Asked again about something that has a name by now; a repetition of the request itself says what it said before.
+            facts = replace(facts, publisher_license_id=request.publisher_license_id)
         return await self._engine.call(
             ConnectorCall(
                 shelved.connector,

@@ -189,7 +189,8 @@ class _Judgement:
         if self.now >= self.row.give_up_at:
             return self.held(code="never-came")
         document = self.answer.document
-        pause = document.poll_seconds if document.capabilities.can_look_up else document.retry.longest_seconds
+        is_polled = ConnectorOperation.LOOK_UP in document.operations
+        pause = document.poll_seconds if is_polled else document.retry.longest_seconds
         return Verdict(RequestState.ACCEPTED, min(self.now + timedelta(seconds=pause), self.row.give_up_at))
 
     def retried(self) -> Verdict:

@@ -5,9 +5,23 @@ import binascii
 import hashlib
 import hmac
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from keyservice.sandbox.asked import Reason, Refused
 from keyservice.sandbox.incoming import Incoming
+
+_RSA_EXPONENT: Final = 65_537
+_RSA_BITS: Final = 2_048
+
+
+@cache
+def _rsa_key() -> rsa.RSAPrivateKey:
+    """One for each process, made when it is first needed: it takes long, and has no seed."""
+    return rsa.generate_private_key(_RSA_EXPONENT, _RSA_BITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +49,15 @@ class Credentials:
     def secrets(self) -> dict[str, str]:
         names = ("password", "token", "api_key", "signature", "client_secret")
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def signing_key(self) -> str:
+        """A private key in PEM: whoever asks signs with it, where the protocol wants that."""
+        return _rsa_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+    @property
+    def public_key(self) -> rsa.RSAPublicKey:
+        return _rsa_key().public_key()
 
 
 def require_basic(incoming: Incoming, credentials: Credentials) -> None:

@@ -20,6 +20,7 @@ from keyservice.domain.connector import CallOutcome, CallResult, ConnectorOperat
 from keyservice.sandbox.misbehaviour import Misbehaviour, Wrong
 from keyservice.sandbox.publisher import Publisher, running_publisher
 from tests.connectors.test_presets import LOOPBACK, facts_of
+from tests.lab.filled_presets import filled
 
 CREATE = ConnectorOperation.CREATE
 
@@ -258,6 +259,13 @@ async def test_no_secret_and_no_key_is_in_what_is_told_of_a_call(
     assert publisher.credentials.password not in told
     assert ("Authorization", "Basic ••••••••") in shown.headers
     assert shown.url == f"{publisher.url_of('nexway')}/licenses/new"
+
+
+def test_a_preview_of_what_a_private_key_signs_needs_no_key() -> None:
+    document = filled("paddle-classic")
+    shown = preview(document, CREATE, template_context(facts_of(CREATE, uuid4()), document))
+    assert shown.body is not None
+    assert shown.body.endswith(f"&p_signature={'%E2%80%A2' * 8}")
 
 
 async def test_a_result_is_data_and_carries_the_digest_of_what_was_sent(

@@ -1,13 +1,19 @@
 """Signatures byte for byte: golden values come from published vectors, or from `openssl` on the bytes that are spelled out."""
 
+import base64
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from keyservice.connectors.calls import RequestParts
 from keyservice.connectors.document import Signature
+from keyservice.connectors.encoding import NotSendable
 from keyservice.connectors.rendering import render_text
 from keyservice.connectors.signing import sign
 
@@ -115,6 +121,33 @@ def test_a_body_is_signed_as_the_published_vectors_are(algorithm: str, key: str,
     assert value(done, "X-Signature") == digest
     upper = signed(parts, key, values="body", algorithm=algorithm, place="query", name="sig", encoding="hex-upper")
     assert value(upper, "sig") == digest.upper()
+
+
+def test_paddle_signs_what_php_serializes_with_a_private_key() -> None:
+    key = rsa.generate_private_key(65_537, 2_048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    parts = form(("p_order_id", "77"), ("cust_email", "ada@example.com"))
+    scheme: dict[str, Any] = {
+        "values": "php-serialized-form",
+        "order": "by-name",
+        "algorithm": "sha1",
+        "secret_place": "private-key",
+    }
+    done = signed(parts, pem, **scheme, encoding="base64", name="p_signature")
+    message = b'a:2:{s:10:"cust_email";s:15:"ada@example.com";s:10:"p_order_id";s:2:"77";}'
+    key.public_key().verify(base64.b64decode(value(done, "p_signature")), message, PKCS1v15(), SHA1())  # noqa: S303
+    again = signed(done, pem, **scheme, encoding="base64", name="p_signature")
+    assert again.form == done.form
+
+
+@pytest.mark.parametrize("pem", ["", "no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+def test_what_is_no_private_key_of_the_kind_signs_nothing(pem: str) -> None:
+    scheme: dict[str, Any] = {"values": "form-values", "algorithm": "sha256", "secret_place": "private-key"}
+    curve = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    for wrong in (pem, curve.decode()):
+        with pytest.raises(NotSendable) as refused:
+            signed(form(("a", "b")), wrong, **scheme)
+        assert refused.value.code == "secret-refused"
 
 
 def test_a_signature_does_not_sign_itself_and_takes_its_place() -> None:

@@ -17,6 +17,7 @@ from keyservice.fulfillment.stored_request import KeyRequest
 from keyservice.postgres.statements import statement
 from keyservice.sandbox.made_keys import KEY_PATTERN
 from keyservice.sandbox.publisher import Publisher
+from tests.lab.filled_presets import secrets_of
 from tests.lab.shop import Shop
 
 
@@ -43,7 +44,7 @@ class RealTime:
         state: str = "enabled",
     ) -> "RealTime":
         """The plan's steps are `before`, the connector, and `behind`."""
-        connector_id = await add_connector(shop, document, publisher.credentials.password, state=state)
+        connector_id = await add_connector(shop, document, secrets_of(publisher, document), state=state)
         steps = [*before, {"source": "connector", "connector": str(connector_id)}, *behind]
         plan = {"steps": steps, "answer_seconds": answer_seconds, "accepts_surplus": accepts_surplus}
         return cls(shop, publisher, connector_id, await add_product(shop, plan))
@@ -107,8 +108,10 @@ class RealTime:
         return str(row["status"])
 
 
-async def add_connector(shop: Shop, document: ConnectorDocument, password: str, *, state: str = "enabled") -> UUID:
-    """A connector with its internal pool and its secret."""
+async def add_connector(
+    shop: Shop, document: ConnectorDocument, secrets: dict[str, str], *, state: str = "enabled"
+) -> UUID:
+    """A connector with its internal pool and its secrets."""
     connector_id, pool_id, now = new_id(), new_id(), datetime.now(UTC) - timedelta(seconds=1)
     services = shop.services
     async with services.database.of_publisher(shop.publisher_id).transaction() as connection:
@@ -119,7 +122,6 @@ async def add_connector(shop: Shop, document: ConnectorDocument, password: str, 
         await connection.execute(statement("connectors.insert_internal_pool"), *pool)
         version = (shop.publisher_id, connector_id, 1, document.model_dump_json(), 0, now)
         await connection.execute(statement("connectors.insert_version"), *version)
-        secrets = {"password": password}
         await put_secrets(connection, services.wrapper, shop.publisher_id, connector_id, secrets, now)
         await connection.execute(
             "UPDATE connectors SET state = $3 WHERE publisher_id = $1 AND connector_id = $2",

@@ -39,7 +39,17 @@ def _put(document: dict[str, Any], path: str, value: str) -> None:
     *folders, name = path.split(".")
     place: Any = document
     for folder in folders:
-        place = place.get(folder) if isinstance(place, dict) else None
-    if not isinstance(place, dict) or not isinstance(place.get(name), str):
+        place = _below(place, folder)
+    if not isinstance(_below(place, name), str):
         raise ConnectorRefused(f"fill_in.{path}: the preset has no text at this place", field=f"fill_in.{path}")
-    place[name] = value
+    place[int(name) if isinstance(place, list) else name] = value
+
+
+def _below(place: Any, name: str) -> Any:
+    match place:
+        case dict():
+            return place.get(name)
+        case list() if name.isdecimal() and int(name) < len(place):
+            return place[int(name)]
+        case _:
+            return None
