@@ -1,7 +1,7 @@
 """One PostgreSQL for the whole run: the embedded one, or the server that TEST_SUPERUSER_URL names."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +13,26 @@ from keyservice.settings import Settings
 from tests.lab.cluster import DatabaseUrls, fresh_database, prepare_template
 from tests.lab.embedded import embedded_superuser_url
 from tests.lab.shop import Shop
+
+_PROCESSES_MAX = 4
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Long runs have the machine to themselves, and tell their figures on the terminal."""
+    return min(os.cpu_count() or 1, _PROCESSES_MAX) if "not full" in config.getoption("markexpr") else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with tests that take minutes are begun first, so that the other processes have something to do meanwhile."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test has printed goes from process to process in UTF-8, which half of a surrogate pair is not."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from tests.lab.service_process import ServiceProcess
 from tests.printed_commands import SECONDS, bash, blocks_of, numbered
 from tests.printed_settings import DATA_DIRECTORY_OF_ROOT, bounds_of, choices_of, number
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY: Final = Path(__file__).parents[1]
 README: Final = (REPOSITORY / "README.md").read_text()
 BLOCKS: Final = blocks_of(README)

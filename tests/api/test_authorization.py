@@ -32,6 +32,8 @@ from tests.api.premises import Premises, asked, opened_premises, stored_rows
 from tests.api.raw_http import Answer, request
 from tests.api.visitors import all_visitors, furnished
 
+pytestmark = pytest.mark.slow
+
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 

@@ -18,6 +18,8 @@ from tests.cli.command import run_keyservice, start_keyservice
 from tests.cli.running_demo import TITLES, exported_by, passable
 from tests.lab.order_bodies import keys_of
 
+pytestmark = pytest.mark.slow
+
 KEY = re.compile(r"[A-Z2-9]{5}(?:-[A-Z2-9]{5}){4}")
 STEP = re.compile(r"^ {1,2}(\d{1,2}) (\S.*\S) +✓ [\d,]+ ms$")
 

@@ -14,6 +14,8 @@ from tests.cli.command import Ended, run_keyservice, start_keyservice
 from tests.lab.cluster import DatabaseUrls, fresh_database
 from tests.lab.service_process import ServiceProcess
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Awaitable[Ended]]
 
 

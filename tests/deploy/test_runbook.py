@@ -17,6 +17,8 @@ from tests.deploy.free_ports import free_ports
 from tests.lab.embedded import embedded_superuser_url
 from tests.printed_commands import bash, blocks_of, numbered
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY: Final = Path(__file__).parents[2]
 DEPLOY: Final = REPOSITORY / "deploy"
 RUNBOOK: Final = (DEPLOY / "RUNBOOK.md").read_text()

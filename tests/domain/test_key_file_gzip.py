@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from keyservice.domain.key_file import KeyFileLimits, KeyFileReader, KeyFileRefused
 from tests.domain.key_files import JSONL, TXT, read, reader_of, refusal, texts
 
+pytestmark = pytest.mark.slow
+
 MANY = [f"KEY-{zlib.crc32(str(number).encode()):08X}-{number}" for number in range(20_000)]
 PLAIN = "".join(f"{key}\n" for key in MANY).encode()
 

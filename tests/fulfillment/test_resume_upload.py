@@ -35,6 +35,8 @@ from tests.lab.auditor import violations
 from tests.lab.cluster import DatabaseUrls
 from tests.lab.shop import Shop, texts_of
 
+pytestmark = pytest.mark.slow
+
 _numbers = itertools.count()
 
 

@@ -1,5 +1,6 @@
 """Databases for tests: one server a run, one migrated template, a fresh copy for each module that asks."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from keyservice.postgres.migrate import migrate
 OWNER = "keyservice_test_owner"
 SERVICE = "keyservice_test_service"
 PASSWORD = "only-for-tests"
-TEMPLATE = "keyservice_test_template"
+TEMPLATE = f"keyservice_test_template{os.environ.get('PYTEST_XDIST_WORKER', '')}"
+_ONE_AT_A_TIME = 7_316_204
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ async def prepare_template(superuser_url: str) -> None:
     """Roles and a migrated template, made anew."""
     connection = await asyncpg.connect(superuser_url)
     try:
+        # Roles and their rights belong to all databases of a server, which several test processes may share.
+        await connection.execute("SELECT pg_advisory_lock($1)", _ONE_AT_A_TIME)
         for role, extra in ((OWNER, "CREATEROLE"), (SERVICE, "NOINHERIT")):
             if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
                 await connection.execute(f"CREATE ROLE {role} LOGIN {extra} PASSWORD '{PASSWORD}'")

@@ -24,7 +24,7 @@ from tests.lab.service_process import ServiceProcess
 from tests.lab.storefront import Storefront
 from tests.lab.waiting import until, until_true
 
-pytestmark = own_postgres
+pytestmark = [own_postgres, pytest.mark.slow]
 
 TAKERS = 8
 ORDERS_MAX = 400

@@ -23,7 +23,7 @@ from tests.lab.real_time import document_for
 from tests.lab.service_process import ServiceProcess
 from tests.lab.waiting import until
 
-pytestmark = own_postgres
+pytestmark = [own_postgres, pytest.mark.slow]
 
 ROUNDS = 6
 ORDERS_A_ROUND = 12

@@ -22,6 +22,8 @@ from tests.api.raw_http import post
 from tests.api.visitors import furnished
 from tests.lab.shop import Shop
 
+pytestmark = pytest.mark.slow
+
 # The product and the order of the document's own examples.
 _EXAMPLE_PRODUCT: Final = 270_001
 _VERBS: Final = ("read", "extend", "commit", "release", "revoke", "replace")
