@@ -46,7 +46,13 @@ ORDER_TYPES: Final = (
     *("order.created", "order.completed", "order.partiallyCompleted", "order.fulfillmentFailed", "order.canceled"),
     "order.aborted",
 )
-PUBLISHER_TYPES: Final = ("licenseKeyPackage.thresholdReached", "key.revoked", "key.replaced", "batch.imported")
+PUBLISHER_TYPES: Final = (
+    "licenseKeyPackage.thresholdReached",
+    "key.revoked",
+    "key.replaced",
+    "key.reinstated",
+    "batch.imported",
+)
 
 # What an order's status, when it is reached, is called in notices. The others are passed through in silence.
 _TYPE_OF_STATUS: Final[Mapping[str, str]] = {

@@ -16,11 +16,14 @@ FIRST_HASH: Final = bytes(32)
 
 
 class RevocationKind(StrEnum):
-    """Why the key is dead; the value is also the state of its claim."""
+    """Why the key is dead, or that it is not any more; the value is also the state of a dead key's claim."""
 
     REVOKED = "revoked"
     REPLACED = "replaced"
     """The buyer got another key in its place."""
+
+    REINSTATED = "reinstated"
+    """The cancellation was reversed, and the publisher has enabled the license again: the key lives."""
 
 
 class DeadClaim(NamedTuple):
@@ -29,6 +32,8 @@ class DeadClaim(NamedTuple):
     claim_id: UUID
     segment_id: int
     position: int
+    life: int = 0
+    """How often it had come back to life before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pydantic_core import to_json
 from keyservice.domain.connector import ConnectorOperation
 from keyservice.domain.key_request import OPEN, RequestState
 from keyservice.domain.order_state import UnitStatus
+from keyservice.domain.revocation import RevocationKind
 from keyservice.domain.tape import Wanted
 from keyservice.fulfillment.booking import (
     BookingGroup,
@@ -27,12 +28,14 @@ from keyservice.fulfillment.booking import (
 )
 from keyservice.fulfillment.claim_keys import lock_tapes
 from keyservice.fulfillment.connector_shelf import ConnectorShelf
+from keyservice.fulfillment.end_claims import dead_claim
 from keyservice.fulfillment.end_requests import end_replaced, insert_requests
 from keyservice.fulfillment.fall_back import fall_back
 from keyservice.fulfillment.ids import new_id
 from keyservice.fulfillment.judge_answer import Answer, Found, KnownKey, UnitNow, Verdict, judge
 from keyservice.fulfillment.lay_keys import Delivery, KeyLayer, Laid
 from keyservice.fulfillment.open_keys import KeyOpener
+from keyservice.fulfillment.record_revocations import record_revocations
 from keyservice.fulfillment.request_facts import license_data_aad
 from keyservice.fulfillment.revoke_units import stop_waiting
 from keyservice.fulfillment.stored_claim import Change, UnitChange, lock_claims, write_changes
@@ -59,6 +62,7 @@ class Bookings:
         served = [one for one in judged if one is not None]
         await self._leave_queues(connection, group, served)
         await self._end_replaced(connection, group, served)
+        await _revive(connection, group, served)
         await self._lay(connection, group, served)
         for one in served:
             if one.verdict.falls_back:
@@ -103,7 +107,7 @@ class Bookings:
     async def _end_replaced(self, connection: Connection, group: BookingGroup, served: Sequence[Judged]) -> None:
         """The old key dies when the new one is there, and its publisher is told to take it back."""
         for one in served:
-            if one.row.replaces_claim_id is None or not one.claim_ids:
+            if one.row.replaces_claim_id is None or one.row.enables_again or not one.claim_ids:
                 continue
             claim = group.claims[one.row.order_id]
             (unit_id,) = one.claim_ids
@@ -169,6 +173,8 @@ def _judge(group: BookingGroup, answer: Answer, found: list[Found]) -> Judged | 
         claim_id = one.claim_ids[unit_id] = new_id()
         group.change(row.order_id, UnitChange(unit_id, UnitStatus.ISSUED, claim_id))
         group.known[row.publisher_id, key.fingerprint] = KnownKey(claim_id, row.key_request_id)
+    for unit_id, claim_id in verdict.revived.items():
+        group.change(row.order_id, UnitChange(unit_id, UnitStatus.ISSUED, claim_id))
     for key in verdict.surplus:
         group.known[row.publisher_id, key.fingerprint] = KnownKey(None, row.key_request_id)
         one.surplus.append(_surplus(one, key))
@@ -176,6 +182,22 @@ def _judge(group: BookingGroup, answer: Answer, found: list[Found]) -> Judged | 
         fence = row.fence + 1 if answer.is_decision else row.fence
         group.rows[name] = replace(row, state=verdict.state, next_at=verdict.next_at, fence=fence)
     return one
+
+
+async def _revive(connection: Connection, group: BookingGroup, served: Sequence[Judged]) -> None:
+    """Keys that their publishers have enabled again live, and the publishers' feeds say so."""
+    for one in served:
+        for claim_id in one.verdict.revived.values():
+            row = await connection.fetchrow(statement("tape.revive_claim"), one.row.publisher_id, claim_id)
+            assert row is not None, "a unit that waits to be enabled again has a dead claim"
+            await record_revocations(
+                connection,
+                one.row.publisher_id,
+                [dead_claim(row)],
+                kind=RevocationKind.REINSTATED,
+                reason=one.row.reason,
+                now=group.now,
+            )
 
 
 def _surplus(one: Judged, key: Found) -> Delivery:

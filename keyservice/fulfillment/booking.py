@@ -96,14 +96,15 @@ def follow_ups(group: BookingGroup, one: Judged) -> list[KeyRequest]:
                 fall_back_at=row.fall_back_at,
             )
         ]
-    if one.surplus and one.surplus_goes == "void":
+    if one.verdict.takes_back or (one.surplus and one.surplus_goes == "void"):
         canceling = [
             unit_id
             for unit_id in row.unit_ids
             if unit_id in group.units[row.order_id]
             and group.units[row.order_id][unit_id].status is UnitStatus.CANCELING
         ]
-        return [cancellation(row, canceling, reason="surplus", now=group.now)]
+        reason = "cancelled again" if one.verdict.takes_back else "surplus"
+        return [cancellation(row, canceling, reason=reason, now=group.now)]
     return []
 
 

@@ -90,7 +90,7 @@ async def _pools_of_segments(
 
 def dead_claim(claim: asyncpg.Record) -> DeadClaim:
     """What the publisher must know of a claim that ends."""
-    return DeadClaim(claim["claim_id"], claim["segment_id"], claim["position"])
+    return DeadClaim(claim["claim_id"], claim["segment_id"], claim["position"], claim["life"])
 
 
 def _place(claim: asyncpg.Record) -> Place:

@@ -72,7 +72,7 @@ async def _end(
         # Other keys of the same license are in use: the publisher could only take all of them back.
         await insert_requests(connection, [_never_sent(planned, now)])
         return {}
-    if request.operation is not ConnectorOperation.CREATE or not is_whole:
+    if not request.gives_key or not is_whole:
         return {}
     if request.state is RequestState.PLANNED:
         await abandon(connection, request, now)

@@ -70,14 +70,18 @@ async def _see_to(
     now: datetime,
 ) -> None:
     """Units that found no key in a pool: another publisher's turn, a place in the queues, or the same publisher again."""
-    queued = [] if asking is not None or not plan.may_wait else _places(tapes, claim, row, plan, left)
+    queued = (
+        []
+        if asking is not None or not plan.may_wait
+        else places_in_queues(tapes, claim, row.publisher_id, row.line_number, plan, left)
+    )
     if queued:
         await join_queues(connection, tapes, queued)
         fell.changes += [UnitChange(unit_id, UnitStatus.WAITING) for unit_id in left]
         return
     if asking is None:
         asking = await next_asking(
-            shelf, plan, row.publisher_id, row.plan_step, is_sandbox=bool(claim.order["is_test"])
+            shelf, plan, row.publisher_id, max(row.plan_step, 0), is_sandbox=bool(claim.order["is_test"])
         )
     if asking is None:
         fell.changes += [UnitChange(unit_id, UnitStatus.FAILED) for unit_id in left]
@@ -90,15 +94,21 @@ async def _see_to(
     fell.changes += [UnitChange(unit_id, UnitStatus.REQUESTED) for unit_id in left]
 
 
-def _places(
-    tapes: LockedTapes, claim: StoredClaim, row: KeyRequest, plan: SourcePlan, left: Sequence[UUID]
+def places_in_queues(
+    tapes: LockedTapes,
+    claim: StoredClaim,
+    publisher_id: int,
+    line_number: int,
+    plan: SourcePlan,
+    left: Sequence[UUID],
 ) -> list[Queued]:
+    """Of units of a line, a place for each in the queue of every pool of its plan that is locked and of its kind."""
     numbers = {unit["line_item_data_id"]: unit["unit_number"] for unit in claim.units}
     paid_at = claim.order["paid_at"] or claim.order["created_at"]
     return [
         Queued(
-            *(row.publisher_id, pool_id, unit_id, claim.order_id),
-            *(paid_at, claim.order["order_number"], row.line_number, numbers[unit_id]),
+            *(publisher_id, pool_id, unit_id, claim.order_id),
+            *(paid_at, claim.order["order_number"], line_number, numbers[unit_id]),
         )
         for pool_id in plan.pool_ids
         if pool_id in tapes.pools and tapes.pools[pool_id].is_sandbox is bool(claim.order["is_test"])

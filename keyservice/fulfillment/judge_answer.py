@@ -76,6 +76,12 @@ class Verdict:
     next_at: datetime | None = None
     attached: list[tuple[UUID, Found]] = field(default_factory=list)
     surplus: list[Found] = field(default_factory=list)
+    revived: dict[UUID, UUID] = field(default_factory=dict)
+    """By unit, the dead claim that lives again."""
+
+    takes_back: bool = False
+    """What was done is not wanted any more: it is taken back."""
+
     statuses: dict[UUID, UnitStatus] = field(default_factory=dict)
     falls_back: bool = False
     starts_anew: bool = False
@@ -107,7 +113,7 @@ def judge(
     judged = _Judgement(answer, row, units, now)
     match step:
         case Next.BOOK:
-            return judged.booked(found, known) if found else judged.done()
+            return judged.proven(found, known)
         case Next.POLL:
             return judged.polled()
         case Next.RETRY:
@@ -141,7 +147,7 @@ class _Judgement:
         return [unit for unit in self.row.unit_ids if unit in self.units and self._wants(self.units[unit])]
 
     def _wants(self, unit: UnitNow) -> bool:
-        if self.row.replaces_claim_id is not None:
+        if self.row.replaces_claim_id is not None and not self.row.enables_again:
             return unit.status is UnitStatus.ISSUED and unit.claim_id == self.row.replaces_claim_id
         return unit.claim_id is None and (unit.status in ASKING or unit.status is UnitStatus.WAITING)
 
@@ -155,6 +161,11 @@ class _Judgement:
             for unit in self.row.unit_ids
             if unit in self.units and self.units[unit].status in waiting
         }
+
+    def proven(self, found: list[Found], known: list[KnownKey | None]) -> Verdict:
+        if self.row.enables_again:
+            return self.enabled()
+        return self.booked(found, known) if found else self.done()
 
     def booked(self, found: list[Found], known: list[KnownKey | None]) -> Verdict:
         own = {one.claim_id for one in self.units.values() if one.claim_id is not None}
@@ -185,6 +196,15 @@ class _Judgement:
             RequestState.ACKNOWLEDGED, statuses=self.ending, event=f"license.{self.row.operation}.acknowledged"
         )
 
+    def enabled(self) -> Verdict:
+        """A dead license lives again, unless it was cancelled once more meanwhile: then it is taken back."""
+        claim_id = self.row.replaces_claim_id
+        assert claim_id is not None
+        verdict = Verdict(RequestState.ACKNOWLEDGED, event="license.enabled")
+        verdict.revived = dict.fromkeys(self.wanting, claim_id)
+        verdict.takes_back = bool(self.ending)
+        return verdict
+
     def polled(self) -> Verdict:
         if self.now >= self.row.give_up_at:
             return self.held(code="never-came")
@@ -194,7 +214,7 @@ class _Judgement:
         return Verdict(RequestState.ACCEPTED, min(self.now + timedelta(seconds=pause), self.row.give_up_at))
 
     def retried(self) -> Verdict:
-        if not self.wanting and self.row.operation is ConnectorOperation.CREATE:
+        if not self.wanting and self.row.gives_key:
             return Verdict(RequestState.ABANDONED, statuses=self.ending, event="key_request.abandoned")
         at = self.now + self._pause()
         if self._falls_back(at):
@@ -238,6 +258,10 @@ class _Judgement:
                 verdict.statuses = dict.fromkeys(self.ending, ended)
             case ConnectorOperation.CREATE:
                 verdict.statuses = {**self._failing(), **self.ending}
+            case ConnectorOperation.RESUME if self.row.enables_again:
+                # The license stays dead, so that the unit gets another key.
+                verdict.statuses, verdict.falls_back = self.ending, bool(self.wanting)
+                verdict.needs_person = verdict.needs_person and not verdict.falls_back
             case _:
                 pass
         return verdict

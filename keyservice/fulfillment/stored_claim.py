@@ -88,7 +88,8 @@ class Change:
         """Parameters of orders.set_order_state."""
         claim, left = self.claim, set(self.statuses.values())
         held_until = (self.held_until or claim.order["held_until"]) if UnitStatus.HELD in left else None
-        canceled_at = (claim.order["canceled_at"] or claim.now) if left <= DEAD else claim.order["canceled_at"]
+        # An order whose cancellation was reversed is not cancelled any more.
+        canceled_at = (claim.order["canceled_at"] or claim.now) if left <= DEAD else None
         return (claim.order_id, *self.order_state, held_until, self._paid_at, canceled_at, claim.now)
 
     @property

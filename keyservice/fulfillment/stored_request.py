@@ -62,6 +62,16 @@ class KeyRequest:
     def is_open(self) -> bool:
         return self.state in OPEN
 
+    @property
+    def enables_again(self) -> bool:
+        """Whether it is to bring a dead key back to life, and not a license that was paused."""
+        return self.operation is ConnectorOperation.RESUME and self.replaces_claim_id is not None
+
+    @property
+    def gives_key(self) -> bool:
+        """Whether units without a key wait for what it comes to."""
+        return self.operation is ConnectorOperation.CREATE or self.enables_again
+
 
 def new_request(
     *,

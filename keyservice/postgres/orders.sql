@@ -72,6 +72,10 @@ UPDATE line_item_data
    SET fulfillment_status = $3, claim_id = coalesce($4, claim_id), updated_at = $5, db_version = db_version + 1
  WHERE order_id = $1 AND line_item_data_id = $2;
 
+-- forget_claim --
+-- The claim is on record as what became of it; the unit does not live on it any more.
+UPDATE line_item_data SET claim_id = NULL WHERE order_id = $1 AND line_item_data_id = $2;
+
 -- all_line_item_data --
 SELECT order_id, line_item_data_id, line_number, unit_number, publisher_id, claim_id, fulfillment_status
   FROM line_item_data

@@ -1,6 +1,6 @@
 -- insert_revocation --
-INSERT INTO revocations (publisher_id, revocation_id, claim_id, segment_id, position, kind, reason, happened_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+INSERT INTO revocations (publisher_id, revocation_id, claim_id, segment_id, position, life, kind, reason, happened_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- feed_end --
 SELECT last_sequence, last_hash FROM revocation_feeds WHERE publisher_id = $1;

@@ -114,7 +114,8 @@ SELECT d.data_key_id, d.batch_id, d.wrapped
 INSERT INTO data_keys (publisher_id, data_key_id, batch_id, wrapped, created_at) VALUES ($1, $2, $3, $4, $5);
 
 -- claims_of_units --
-SELECT c.claim_id, c.segment_id, c.position, c.unit_id, c.state, c.disclosed_at, c.ended_at, c.end_reason, c.key_request_id
+SELECT c.claim_id, c.segment_id, c.position, c.unit_id, c.state, c.disclosed_at, c.ended_at, c.end_reason, c.key_request_id,
+       c.life
   FROM claims c
  WHERE c.publisher_id = $1 AND c.claim_id = ANY($2::uuid[]);
 
@@ -127,6 +128,12 @@ UPDATE claims SET disclosed_at = $3 WHERE publisher_id = $1 AND claim_id = ANY (
 
 -- end_claim --
 UPDATE claims SET state = $3, ended_at = $4, end_reason = $5 WHERE publisher_id = $1 AND claim_id = $2;
+
+-- revive_claim --
+-- Its publisher has enabled the license again.
+UPDATE claims SET state = 'issued', ended_at = NULL, end_reason = NULL, life = life + 1
+ WHERE publisher_id = $1 AND claim_id = $2 AND state = 'revoked'
+RETURNING claim_id, segment_id, position, life - 1 AS life;
 
 -- pools_of_segments --
 SELECT segment_id, pool_id FROM segments WHERE publisher_id = $1 AND segment_id = ANY($2::bigint[]);

@@ -281,7 +281,7 @@ def _told(_: World, asked: World) -> str:
     return f'{{"reference":"{asked.told_request_id}","keys":["TOLD-OF-{asked.publisher}"]}}'
 
 
-CLAIM_VERBS: Final = ("extend", "commit", "release", "revoke", "replace")
+CLAIM_VERBS: Final = ("extend", "commit", "release", "revoke", "reinstate", "replace")
 _LISTED: Final = (OWN, *NAMED)
 _ONE: Final = (OWN, FOREIGN, ABSENT, *NAMED)
 
@@ -309,6 +309,7 @@ PROBES: Final[dict[RouteName, Probe]] = {
     ("PUT", "/connect/order/cancel"): Probe(200),
     ("POST", "/fulfillment/purchases/search"): Probe(200, 200),
     ("GET", "/fulfillment/purchases/{purchase_id}"): Probe(200),
+    ("POST", "/fulfillment/purchases/{purchase_id}/reinstate"): Probe(200),
     ("POST", "/fulfillment/claims"): Probe(201, body=_claim, things=(OWN,)),
     ("GET", "/fulfillment/claims/{reference}"): Probe(200),
     **{("POST", f"/fulfillment/claims/{{reference}}/{verb}"): Probe(200) for verb in CLAIM_VERBS},
@@ -507,7 +508,9 @@ class Matrix:
                 return f'{{"email":"{self.emails[thing.owner]}"}}'
             case "/fulfillment/claims/{reference}/extend":
                 return '{"seconds":60}'
-            case "/fulfillment/claims/{reference}/revoke":
+            case "/fulfillment/claims/{reference}/revoke" | "/fulfillment/claims/{reference}/reinstate":
+                return '{"reason":"tried"}'
+            case "/fulfillment/purchases/{purchase_id}/reinstate":
                 return '{"reason":"tried"}'
             case "/fulfillment/claims/{reference}/replace":
                 known = {**self.foreign_claims, **visitor.claims}

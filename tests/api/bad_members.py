@@ -277,6 +277,10 @@ MEMBERS: Final[dict[str, list[Member]]] = {
         Member("/reason", _NO_REASONS),
         Member("/units", pieces("[]", "{}", "5", f'"{PLANTED}"', "[null]", f'["{PLANTED}"]', f'["{_AN_ID}\\n"]')),
     ],
+    "reinstatement": [
+        Member("/reason", _NO_REASONS),
+        Member("/units", pieces("[]", "{}", "5", f'"{PLANTED}"', "[null]", f'["{PLANTED}"]', f'["{_AN_ID}\\n"]')),
+    ],
 }  # fmt: skip
 
 # No member of any body, and nothing that a caller may say.

@@ -267,13 +267,21 @@ def entrances(premises: Premises) -> dict[str, Entrance]:
             {"reason": PLANTED, "units": None},
             200,
         ),
+        Entrance(
+            "reinstatement",
+            "POST",
+            f"/fulfillment/claims/{SOLD_CLAIM}/reinstate",
+            pipeline,
+            {"reason": PLANTED, "units": None},
+            200,
+        ),
     ]
     return {entrance.name: entrance for entrance in found}
 
 
 NAMES: Final = (
     *("order", "stock", "cancel", "pool", "changed pool", "template", "product", "publisher", "caller", "search"),
-    *("acknowledgement", "withdrawal", "claim", "longer hold", "revocation"),
+    *("acknowledgement", "withdrawal", "claim", "longer hold", "revocation", "reinstatement"),
     *("key search", "search by ending", "package", "changed package"),
 )
 

@@ -324,11 +324,11 @@ async def test_an_upload_survives_broken_database_connections(shop: Shop, databa
         superuser = await asyncpg.connect(database_urls.superuser)
         try:
             while not is_over.is_set():
-                # Only those inside a chunk: the claim lanes of the service are not what is tested here.
+                # Only those that write a chunk: who only reads is told that the database is away, and asks again.
                 killed += await superuser.fetchval(
                     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND query ~ '(COPY|batches)' AND pid <> pg_backend_pid()"
-                    " AND xact_start IS NOT NULL"
+                    " WHERE datname = current_database() AND query ~ '(COPY|INSERT INTO|UPDATE batches)'"
+                    " AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
                 )
                 await asyncio.sleep(0.01)
         finally:

@@ -118,15 +118,21 @@ SELECT p.publisher_id, p.pool_id FROM pools p
 -- an_order_is_not_what_its_units_are --
 SELECT o.order_id FROM orders o
   JOIN LATERAL (SELECT bool_or(d.fulfillment_status = 'INITIALIZED') AS held,
-                       bool_or(d.fulfillment_status = 'CREATION_SCHEDULED') AS waiting,
+                       bool_or(d.fulfillment_status IN ('CREATION_SCHEDULED', 'CREATION_PENDING')) AS waiting,
+                       bool_or(d.fulfillment_status = 'CREATION_FAILURE') AS failed,
                        bool_or(d.fulfillment_status = 'CREATION_ACCEPTED') AS issued,
-                       bool_or(d.fulfillment_status = 'CANCEL_ACCEPTED') AS ended
+                       bool_or(d.fulfillment_status = 'CANCEL_PENDING') AS ending,
+                       bool_or(d.fulfillment_status = 'CANCEL_FAILURE') AS end_failed,
+                       bool_or(d.fulfillment_status LIKE 'CANCEL\_%') AS ended
                   FROM line_item_data d WHERE d.order_id = o.order_id AND d.unit_number > 0) u ON true
  WHERE CASE WHEN u.held THEN o.status <> 'PAYMENT_PENDING'
-            WHEN u.waiting AND u.issued THEN o.status <> 'PARTIAL_COMPLETED'
+            WHEN (u.waiting OR u.failed) AND u.issued THEN o.status <> 'PARTIAL_COMPLETED'
+            WHEN u.failed THEN o.status <> 'PENDING_WITH_ERROR'
             WHEN u.waiting THEN o.status <> 'PENDING'
             WHEN u.issued AND u.ended THEN o.status <> 'PARTIAL_CANCELED'
             WHEN u.issued THEN o.status <> 'COMPLETED'
+            WHEN u.ending THEN o.status <> 'CANCEL_PENDING'
+            WHEN u.end_failed THEN o.status <> 'CANCELED_WITH_ERROR'
             ELSE o.status NOT IN ('CANCELED', 'ABORTED') OR o.canceled_at IS NULL END;
 
 -- a_test_order_has_a_live_key_or_another_a_sandbox_key --
@@ -150,13 +156,19 @@ SELECT c.claim_id FROM claims c
 -- a_dead_key_is_missing_in_the_feed --
 SELECT c.claim_id FROM claims c
   LEFT JOIN revocations r ON r.publisher_id = c.publisher_id AND r.claim_id = c.claim_id AND r.kind = c.state
-                         AND r.segment_id = c.segment_id AND r.position = c.position
+                         AND r.life = c.life AND r.segment_id = c.segment_id AND r.position = c.position
  WHERE c.state IN ('revoked', 'replaced') AND c.disclosed_at IS NOT NULL AND r.claim_id IS NULL;
 
 -- the_feed_names_a_key_that_lives --
+-- What the feed says last of a key is so; a key that came back has died before in each of its lives.
 SELECT r.revocation_id FROM revocations r
-  LEFT JOIN claims c ON c.publisher_id = r.publisher_id AND c.claim_id = r.claim_id AND c.state = r.kind
- WHERE c.claim_id IS NULL;
+  LEFT JOIN claims c ON c.publisher_id = r.publisher_id AND c.claim_id = r.claim_id
+ WHERE c.claim_id IS NULL OR r.life > c.life
+    OR (r.kind <> 'reinstated' AND r.life = c.life AND c.state <> r.kind)
+    OR (r.kind = 'reinstated' AND r.life >= c.life)
+    OR (r.kind <> 'reinstated' AND r.life < c.life
+        AND NOT EXISTS (SELECT 1 FROM revocations b WHERE b.publisher_id = r.publisher_id AND b.claim_id = r.claim_id
+                                                      AND b.life = r.life AND b.kind = 'reinstated'));
 
 -- the_feed_skips_a_number --
 SELECT r.publisher_id FROM revocations r

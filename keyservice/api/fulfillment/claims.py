@@ -1,125 +1,44 @@
 """The lean API for order pipelines that keep their own orders: keys by reference, at once, on hold, or when there are some."""
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
-from typing import Annotated, Final
+from typing import Final
 from uuid import UUID
 
 from aiohttp import web
-from pydantic import Field
 
 from keyservice.api.access import GuardedHandler, route
-from keyservice.api.answering import LOCATION, WHERE_THERE_IS_ONE, AnswerModel, json_answer
-from keyservice.api.asking import Instant, Name, StrictModel, UuidText, read_model
-from keyservice.api.connect import values
-from keyservice.api.key_document import KeyDocument, key_document
+from keyservice.api.answering import LOCATION, json_answer
+from keyservice.api.asking import StrictModel, read_model
+from keyservice.api.fulfillment.claim_documents import (
+    ClaimDocument,
+    ClaimedLine,
+    ClaimedUnit,
+    HoldExtension,
+    KeyReplacement,
+    NewClaim,
+    Reinstatement,
+    UnitRevocation,
+)
+from keyservice.api.key_document import key_document
 from keyservice.api.operation import Answer, Operation
 from keyservice.api.parameters import Nothing, read_parameters
 from keyservice.domain.caller import Caller, Scope
 from keyservice.domain.claim import ClaimLine, ClaimRequest
 from keyservice.domain.errors import Invalid, NotFound
-from keyservice.domain.purchase import Purchase, PurchasedLine, PurchasedUnit, UnitState
+from keyservice.domain.purchase import Purchase, PurchasedLine, PurchasedUnit
 from keyservice.fulfillment.claim_by_reference import claim_by_reference, claim_id_of
 from keyservice.fulfillment.hold_keys import commit_hold, extend_hold, release_hold
+from keyservice.fulfillment.reinstate_units import reinstate_units
 from keyservice.fulfillment.replace_key import replace_key
 from keyservice.fulfillment.revoke_units import revoke_units
 from keyservice.services import SERVICES, Services
 
 PREFIX: Final = "/fulfillment/claims"
-_LINES_MAX: Final = 10_000
-_UNITS_MAX: Final = 10_000
-# What fits into a path without being quoted, so that a reference is the same in every log and client.
-_REFERENCE: Final = r"^[A-Za-z0-9][A-Za-z0-9._:~-]{0,99}$"
-
-HoldSeconds = Annotated[int, Field(ge=1, le=2_592_000)]
-
-
-class NewClaimLine(StrictModel):
-    """One product and how many of it were ordered; the product's template says how many keys that is."""
-
-    product_ref: Annotated[int, Field(ge=1, le=9_007_199_254_740_991)]
-    quantity: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-
-
-class NewClaim(StrictModel):
-    """The body that claims keys. The same reference with the same body again is the same claim, answered anew."""
-
-    reference: Annotated[str, Field(pattern=_REFERENCE)]
-    """The caller's own name for it, such as an order number; unique for each caller, for ever."""
-
-    lines: Annotated[list[NewClaimLine], Field(min_length=1, max_length=_LINES_MAX)]
-    email: values.Email | None = None
-    """The shopper's address, under which the purchase history finds the keys."""
-
-    hold_seconds: HoldSeconds | None = None
-    """Keep the keys so long for a payment, without showing them; null sells them at once."""
-
-    wait: bool = False
-    """Serve what is there and put the rest into the queue, instead of refusing the whole claim."""
-
-    paid_at: Instant | None = None
-    """When it was paid, with a time zone: units that wait are served in this order. Null: now."""
-
-
-class HoldExtension(StrictModel):
-    """The body that extends a hold."""
-
-    seconds: HoldSeconds
-    """Counted from now, whatever was left."""
-
-
-class UnitRevocation(StrictModel):
-    """The body that revokes units."""
-
-    reason: Name
-    units: Annotated[list[UuidText] | None, Field(min_length=1, max_length=_UNITS_MAX)] = None
-    """Which ones; null for all."""
-
-
-class KeyReplacement(StrictModel):
-    """The body that replaces a key. Naming the claim makes a repetition harmless."""
-
-    unit_id: UuidText
-    claim_id: UuidText
-    """Of the key that does not work, as the unit showed it."""
-
-    reason: Name
-
-
-class ClaimedUnit(AnswerModel):
-    """One wanted key. It is shown while it is issued."""
-
-    unit_id: UUID
-    unit_number: int
-    state: UnitState
-    claim_id: UUID | None
-    key: Annotated[KeyDocument | None, WHERE_THERE_IS_ONE] = None
-    ended_at: Annotated[datetime | None, WHERE_THERE_IS_ONE] = None
-
-
-class ClaimedLine(AnswerModel):
-    """One product of a claim with its units."""
-
-    line_number: int
-    product_ref: int
-    quantity: int
-    units: list[ClaimedUnit]
-
-
-class ClaimDocument(AnswerModel):
-    """A claim as it stands now."""
-
-    reference: str
-    order_number: int
-    """The service's own number, for people."""
-
-    status: str
-    """In the words of the reference's order statuses: COMPLETED, PAYMENT_PENDING while on hold, PARTIAL_COMPLETED or PENDING
-    while units wait, PARTIAL_CANCELED, CANCELED, and ABORTED for a hold that came to nothing."""
-
-    created_at: datetime
-    held_until: datetime | None
-    lines: list[ClaimedLine]
+REINSTATEMENT: Final = (
+    "A key that its publisher was asked for lives again when the publisher has enabled its license, where its connector has an"
+    " operation `resume`. Any other key that somebody has seen stays dead: the unit gets another one, from wherever its"
+    " product's keys come from today, at once, later, or not at all. Units that live stay as they are."
+)
 
 
 _ANSWERS: Final = {200: ClaimDocument}
@@ -163,6 +82,18 @@ def routes() -> list[web.RouteDef]:
             "revoke_units",
         ),
         _changing(
+            "reinstate",
+            _reinstate,
+            "Reverse a cancellation: units that have ended are wanted again",
+            Reinstatement,
+            {
+                404: "There is no such claim, or it has no such unit.",
+                409: "The cancellation is still under way, or no other key is left; nothing has changed.",
+            },
+            "reinstate_units",
+            description=REINSTATEMENT,
+        ),
+        _changing(
             "replace",
             _replace,
             "Replace a key that does not work: the new one first, the old one dead",
@@ -204,8 +135,18 @@ def _changing(
     body: type[StrictModel] | None,
     refusals: dict[int, str],
     operation_id: str,
+    *,
+    description: str = "",
 ) -> web.RouteDef:
-    operation = Operation(summary, _ANSWERS, body=body, query=Nothing, refusals=refusals, operation_id=operation_id)
+    operation = Operation(
+        summary,
+        _ANSWERS,
+        body=body,
+        query=Nothing,
+        refusals=refusals,
+        operation_id=operation_id,
+        description=description,
+    )
     return route("POST", f"/claims/{{reference}}/{verb}", Scope.CLAIMS_WRITE, _handler(change), operation)
 
 
@@ -239,6 +180,17 @@ async def _revoke(request: web.Request, services: Services, caller: Caller, orde
     return await revoke_units(
         services.database, services.purchases, caller, order_id, unit_ids=units, reason=asked.reason
     )
+
+
+async def _reinstate(request: web.Request, services: Services, caller: Caller, order_id: UUID) -> Purchase:
+    asked = await read_model(request, Reinstatement)
+    await reinstate_units(
+        *(services.database, services.opener, services.connectors, caller, order_id),
+        unit_ids=None if asked.units is None else [UUID(unit) for unit in asked.units],
+        reason=asked.reason,
+    )
+    purchase, _ = await services.purchases.read(order_id, caller, source="fulfillment", reveal=True)
+    return purchase
 
 
 async def _replace(request: web.Request, services: Services, caller: Caller, order_id: UUID) -> Purchase:

@@ -11,8 +11,10 @@ from pydantic import Field
 
 from keyservice.api.access import route
 from keyservice.api.answering import NEXT_PAGE, WHERE_THERE_IS_ONE, CamelAnswer, json_answer
-from keyservice.api.asking import StrictModel, path_id, shown_as
+from keyservice.api.asking import StrictModel, path_id, read_model, shown_as
 from keyservice.api.connect import values
+from keyservice.api.fulfillment.claim_documents import Reinstatement
+from keyservice.api.fulfillment.claims import REINSTATEMENT
 from keyservice.api.key_document import KeyDocument, key_document
 from keyservice.api.operation import Operation
 from keyservice.api.parameters import Nothing, read_parameters
@@ -22,6 +24,7 @@ from keyservice.domain.errors import Invalid
 from keyservice.domain.key_parts import telling_text
 from keyservice.domain.purchase import Purchase, PurchasedLine, PurchasedUnit, UnitState
 from keyservice.fulfillment.read_purchases import PURCHASES_PAGE_MAX
+from keyservice.fulfillment.reinstate_units import reinstate_units
 from keyservice.services import SERVICES
 
 
@@ -103,6 +106,18 @@ _READ: Final = Operation(
     query=Nothing,
     answers={200: PurchaseDocument},
 )
+_REINSTATE: Final = Operation(
+    operation_id="reinstate_purchase",
+    summary="Reverse a cancellation: units that have ended are wanted again",
+    description=f"{REINSTATEMENT} For whoever sold it, and for admins.",
+    body=Reinstatement,
+    query=Nothing,
+    refusals={
+        404: "There is no such purchase, or it has no such unit.",
+        409: "The cancellation is still under way, or no other key is left; nothing has changed.",
+    },
+    answers={200: PurchaseDocument},
+)
 
 
 def routes() -> list[web.RouteDef]:
@@ -110,6 +125,7 @@ def routes() -> list[web.RouteDef]:
         route("POST", "/purchases/search", Scope.PURCHASES_READ, search, _SEARCH),
         # Of the length of an id, so that `search` is none: its path has no GET.
         route("GET", "/purchases/{purchase_id:[^/]{36}}", Scope.PURCHASES_READ, read_one, _READ),
+        route("POST", "/purchases/{purchase_id:[^/]{36}}/reinstate", Scope.ORDERS_CANCEL, reinstate, _REINSTATE),
     ]
 
 
@@ -144,6 +160,22 @@ async def read_one(request: web.Request, caller: Caller) -> web.Response:
     services = request.config_dict[SERVICES]
     read_parameters(request, Nothing)
     order_id = path_id(request, "purchase_id", thing="order")
+    is_theirs = not caller.is_overseer
+    purchase, _ = await services.purchases.read(order_id, caller, source="purchase history", reveal=is_theirs)
+    return json_answer(_shown(purchase, with_text=is_theirs))
+
+
+async def reinstate(request: web.Request, caller: Caller) -> web.Response:
+    """The purchase as it stands when the cancellation was reversed."""
+    services = request.config_dict[SERVICES]
+    read_parameters(request, Nothing)
+    order_id = path_id(request, "purchase_id", thing="order")
+    asked = await read_model(request, Reinstatement)
+    await reinstate_units(
+        *(services.database, services.opener, services.connectors, caller, order_id),
+        unit_ids=None if asked.units is None else [UUID(unit) for unit in asked.units],
+        reason=asked.reason,
+    )
     is_theirs = not caller.is_overseer
     purchase, _ = await services.purchases.read(order_id, caller, source="purchase history", reveal=is_theirs)
     return json_answer(_shown(purchase, with_text=is_theirs))
