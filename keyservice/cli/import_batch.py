@@ -14,7 +14,8 @@ import typer
 from rich.console import Console
 
 from keyservice.cli.import_report import FileToSend, Report, report_table, shown_progress
-from keyservice.cli.publisher_client import PublisherClient, ServiceUnreachable, connected
+from keyservice.cli.publisher_client import PublisherClient, connected
+from keyservice.cli.service_answers import ServiceUnreachable
 from keyservice.domain.batch import BatchState
 from keyservice.domain.errors import Invalid, KeyserviceError
 from keyservice.domain.key_file import KeyFileFormat

@@ -6,7 +6,18 @@ import sys
 import structlog
 import typer
 
-from keyservice.cli import callers, demo, import_batch, sandbox_publisher, secrets, serve, statements, withdraw_keys
+from keyservice.cli import (
+    callers,
+    connectors,
+    demo,
+    import_batch,
+    key_requests,
+    sandbox_publisher,
+    secrets,
+    serve,
+    statements,
+    withdraw_keys,
+)
 from keyservice.cli.refusals import REFUSALS, tell
 
 app = typer.Typer(
@@ -22,6 +33,8 @@ app.command(name="sandbox-publisher")(sandbox_publisher.sandbox_publisher)
 app.command(name="import-batch")(import_batch.import_batch)
 app.command(name="withdraw-keys")(withdraw_keys.withdraw_keys)
 app.add_typer(callers.app, name="callers")
+app.add_typer(connectors.app, name="connectors")
+app.add_typer(key_requests.app, name="key-requests")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(statements.app, name="statements")
 

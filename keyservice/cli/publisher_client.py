@@ -8,14 +8,24 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
 import aiohttp
 import stamina
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel
 
 from keyservice.cli.import_report import FileToSend, Listener, Report
+from keyservice.cli.service_answers import (
+    BROKEN,
+    Model,
+    RequestFailed,
+    ServiceUnreachable,
+    demand_success,
+    in_words,
+    may_go_on,
+    read_answer,
+)
 from keyservice.domain.errors import Invalid, KeyserviceError, NotFound
 from keyservice.domain.withdrawal import NamedBy, Outcome
 
@@ -24,12 +34,6 @@ _ANSWER_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 10.0
 _PIECE_BYTES: Final = 65_536
 _NAMES_SHOWN_MAX: Final = 10
-_BUSY: Final = frozenset({408, 429, 502, 503, 504})
-_BROKEN: Final = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
-# The answers to an upload that was cut short on its way, or whose earlier connection is not quite over.
-_CUT_SHORT: Final = frozenset({("upload-incomplete", None), ("upload-conflict", "written-elsewhere")})
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,31 +53,8 @@ class _Sent:
     bytes: int = 0
 
 
-class ServiceUnreachable(KeyserviceError):
-    """Nobody answers at the address, or not what keyservice answers."""
-
-    code = "service-unreachable"
-
-
-class RequestFailed(KeyserviceError):
-    """The service refused; its own reason is the message."""
-
-    code = "request-failed"
-
-    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
-        # What is wrong with a member says more than that some are wrong.
-        first: Mapping[str, Any] = next(iter(problem.get("errors", ())), {})
-        place = str(first.get("pointer", "")).removeprefix("#").removeprefix("/")
-        detail = first.get("detail") or problem.get("detail") or f"the service answered {status} without a reason"
-        super().__init__(f"{place}: {detail}" if place else str(detail))
-        self.status = status
-        self.kind = str(problem.get("type", "")).rpartition(":")[2]
-        self.reason = problem.get("reason")
-
-    @property
-    def is_passing(self) -> bool:
-        """Whether the same request may succeed a little later."""
-        return self.status in _BUSY or (self.kind, self.reason) in _CUT_SHORT
+class _Anything(RootModel[dict[str, Any]]):
+    """An answer that is shown as it is."""
 
 
 class _Pool(BaseModel):
@@ -155,9 +136,9 @@ class PublisherClient:
                         return ended
                     with _told_to(listener, attempt.num, patience.attempts):
                         return await self._send(file, pool_id, options, batch_id, listener)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise ServiceUnreachable(
-                f"the connection broke {patience.attempts} times, at last because: {_in_words(error)}"
+                f"the connection broke {patience.attempts} times, at last because: {in_words(error)}"
             ) from error
         raise AssertionError("an attempt returns or raises")
 
@@ -175,8 +156,18 @@ class PublisherClient:
                     json=body,
                     allow_redirects=False,
                 ) as response:
-                    return await _read(response, WithdrawalAnswer)
+                    return await read_answer(response, WithdrawalAnswer)
         raise AssertionError("an attempt returns or raises")
+
+    async def ask(
+        self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """What stands at this path below /publisher, or what a body makes of it. Sent once. Raises RequestFailed."""
+        asked = {**self._query, **(query or {})}
+        async with self._session.request(
+            method, self._url(path), params=asked, headers=self._headers, json=body, allow_redirects=False
+        ) as response:
+            return (await read_answer(response, _Anything)).root
 
     async def import_report(self, batch_id: UUID) -> Report:
         """How far an upload is, or what it came to."""
@@ -197,12 +188,12 @@ class PublisherClient:
             async with self._session.get(
                 self._url(path), params=asked, headers=self._headers, allow_redirects=False, timeout=_SAVE_TIMEOUT
             ) as response:
-                await _demand_success(response)
+                await demand_success(response)
                 with unfinished.open("wb") as stream:
                     async for piece in response.content.iter_chunked(_PIECE_BYTES):
                         stream.write(piece)
             unfinished.replace(to)
-        except _BROKEN:
+        except BROKEN:
             raise
         except OSError as error:
             raise Invalid(f"{to} cannot be written: {error.strerror}") from error
@@ -215,7 +206,7 @@ class PublisherClient:
     def _attempts(self) -> AsyncIterator[stamina.Attempt]:
         patience = self._patience
         return stamina.retry_context(
-            on=_may_go_on,
+            on=may_go_on,
             attempts=patience.attempts,
             timeout=None,
             wait_initial=patience.wait_seconds,
@@ -255,7 +246,7 @@ class PublisherClient:
                     allow_redirects=False,
                 ) as response,
             ):
-                return await _read(response, Report)
+                return await read_answer(response, Report)
 
     @asynccontextmanager
     async def _stall_noticed(self, batch_id: UUID, sent: _Sent, listener: Listener) -> AsyncIterator[None]:
@@ -276,7 +267,7 @@ class PublisherClient:
         while task is None or not task.cancelling():
             await asyncio.sleep(_POLL_SECONDS)
             # What is wrong here is wrong with the upload too, which tells it.
-            with contextlib.suppress(*_BROKEN, KeyserviceError):
+            with contextlib.suppress(*BROKEN, KeyserviceError):
                 report = await self.import_report(batch_id)
                 committed = report.bytes
                 listener.progressed(report)
@@ -289,7 +280,7 @@ class PublisherClient:
         async with self._session.get(
             self._url(path), params=asked, headers=self._headers, allow_redirects=False
         ) as response:
-            return await _read(response, model)
+            return await read_answer(response, model)
 
     def _url(self, path: str) -> str:
         return f"{self._base_url}/publisher/{path}"
@@ -304,8 +295,8 @@ async def connected(url: str, token: str, *, publisher: str | None = None) -> As
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session:
             yield PublisherClient(session, url.rstrip("/"), token, publisher=publisher)
-    except _BROKEN as error:
-        raise ServiceUnreachable(f"{url} does not answer: {_in_words(error)}") from error
+    except BROKEN as error:
+        raise ServiceUnreachable(f"{url} does not answer: {in_words(error)}") from error
     except aiohttp.InvalidURL as error:
         raise Invalid("the service's address is no URL", field="url") from error
 
@@ -316,43 +307,11 @@ async def _pieces(stream: BufferedReader, sent: _Sent) -> AsyncIterator[bytes]:
         sent.bytes += len(piece)
 
 
-async def _read(response: aiohttp.ClientResponse, model: type[Model]) -> Model:
-    await _demand_success(response)
-    try:
-        return model.model_validate_json(await response.read())
-    except ValidationError as error:
-        raise ServiceUnreachable(f"{response.url.origin()} does not answer as keyservice does") from error
-
-
-async def _demand_success(response: aiohttp.ClientResponse) -> None:
-    if response.status < 300:
-        return
-    try:
-        problem = await response.json(content_type=None)
-    except ValueError:
-        problem = None
-    raise RequestFailed(response.status, problem if isinstance(problem, dict) else {})
-
-
 @contextmanager
 def _told_to(listener: Listener, number: int, attempts: int) -> Iterator[None]:
     try:
         yield
-    except (*_BROKEN, RequestFailed) as error:
-        if number < attempts and _may_go_on(error):
-            listener.repeats(number + 1, _in_words(error))
+    except (*BROKEN, RequestFailed) as error:
+        if number < attempts and may_go_on(error):
+            listener.repeats(number + 1, in_words(error))
         raise
-
-
-def _may_go_on(error: Exception) -> bool:
-    return isinstance(error, _BROKEN) or (isinstance(error, RequestFailed) and error.is_passing)
-
-
-def _in_words(error: Exception) -> str:
-    match error:
-        case aiohttp.ClientOSError(strerror=str(reason)) if reason:
-            return reason
-        case TimeoutError():
-            return "nothing was heard for too long"
-        case _:
-            return str(error) or type(error).__name__

@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from keyservice.cli.import_report import FileToSend, Listener, Report
-from keyservice.cli.publisher_client import Patience, PublisherClient, ServiceUnreachable
+from keyservice.cli.publisher_client import Patience, PublisherClient
+from keyservice.cli.service_answers import ServiceUnreachable
 from keyservice.domain.batch import BatchState
 from keyservice.fulfillment.ids import new_id
 from tests.cli.bad_line import LOST_ANSWER, BadLine, Cut
