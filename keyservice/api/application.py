@@ -21,6 +21,7 @@ from keyservice.api.problems import ERROR_BRIDGE
 from keyservice.api.publisher import (
     batches,
     catalogue,
+    connector_versions,
     connectors,
     key_requests,
     key_search,
@@ -45,6 +46,7 @@ def build_application(services: Services) -> web.Application:
         *catalogue.routes(),
         *revocations.routes(),
         *connectors.routes(),
+        *connector_versions.routes(),
         *key_requests.routes(),
         *webhooks.publisher_routes(),
         *key_search.routes(),

@@ -7,6 +7,7 @@ from typing import Final
 
 import jsonpath
 import re2
+from defusedxml.ElementTree import fromstring
 
 from keyservice.connectors.document import (
     Condition,
@@ -23,9 +24,10 @@ from keyservice.connectors.egress import EgressPolicy, UrlRefused, check_url
 from keyservice.connectors.encoding import FRAMING_HEADERS
 from keyservice.connectors.extracting import compiled_pattern
 from keyservice.connectors.rendering import compiled
-from keyservice.connectors.selecting import compiled_path
+from keyservice.connectors.selecting import NotReadable, compiled_path, in_xml
 from keyservice.domain.connector import ConnectorOperation, ConnectorRefused
 
+_SOME_XML: Final = fromstring("<a x='1'><b><c>1</c></b><b/></a>")
 _TAG: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,199}")
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 # A regular expression in a path would be Python's, which may take for ever.
@@ -128,6 +130,8 @@ def _check_selector(field: str, selector: Selector) -> None:
     match selector.source:
         case "json":
             _check_path(f"{field}.path", selector.path)
+        case "xml":
+            _check_xml_path(f"{field}.path", selector.path)
         case "tag" if not _TAG.fullmatch(selector.path):
             raise _refused(f"{field}.path", "it is no tag's name")
         case "header" if not _HEADER.fullmatch(selector.path):
@@ -142,6 +146,13 @@ def _check_selector(field: str, selector: Selector) -> None:
         for name, path in (("label_path", selector.label_path), ("value_path", selector.value_path)):
             if path is not None:
                 _check_path(f"{field}.{name}", path)
+
+
+def _check_xml_path(field: str, path: str) -> None:
+    try:
+        in_xml(path, _SOME_XML)
+    except NotReadable:
+        raise _refused(field, "it is no path of ElementTree, such as .//key or .//key/@id") from None
 
 
 def _check_path(field: str, path: str) -> None:

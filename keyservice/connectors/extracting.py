@@ -66,6 +66,12 @@ def refuse_keys(document: ConnectorDocument, keys: Sequence[DeliveredKey]) -> st
     return None
 
 
+def is_media_type(text: str) -> bool:
+    """Of somebody's file: those that the service has made up for itself are nobody else's."""
+    is_ours = text.lower().startswith("application/vnd.keyservice.")
+    return not is_ours and len(text) <= MIME_CHARACTERS_MAX and _MIME.fullmatch(text) is not None
+
+
 @lru_cache(maxsize=1_024)
 def compiled_pattern(pattern: str) -> Any:
     """Linear in the text whatever the pattern. Raises re2.error."""
@@ -130,8 +136,7 @@ def _beside(selector: KeySelector, answer: AnswerBytes, place: str, count: int) 
     mimes = [] if selector.mime_path is None else find(selector.mime_path, answer, place=f"{place}.mime_path")
     names = [] if selector.name_path is None else find(selector.name_path, answer, place=f"{place}.name_path")
     mime = mimes[0].strip() if mimes else selector.mime
-    is_ours = mime is not None and mime.lower().startswith("application/vnd.keyservice.")
-    if mime is not None and (is_ours or len(mime) > MIME_CHARACTERS_MAX or not _MIME.fullmatch(mime)):
+    if mime is not None and not is_media_type(mime):
         raise NotReadable("no-media-type")
     told = [name.strip()[:NAME_CHARACTERS_MAX] for name in names]
     if any(not name.isprintable() or "/" in name or "\\" in name for name in told):

@@ -185,7 +185,7 @@ def _found(selector: Selector, answer: AnswerBytes) -> list[Any]:
         case "json":
             return list(_flat(compiled_path(selector.path).findall(answer.json)))
         case "xml":
-            return _in_xml(selector.path, answer.xml)
+            return in_xml(selector.path, answer.xml)
         case "body":
             return [answer.text] if answer.body else []
         case "tag":
@@ -203,11 +203,12 @@ def _flat(values: Iterable[Any]) -> Iterable[Any]:
             yield value
 
 
-def _in_xml(path: str, root: Element) -> list[str]:
+def in_xml(path: str, root: Element) -> list[str]:
+    """Texts of the elements at an ElementTree path, or of the attribute behind its `@`. Raises NotReadable."""
     elements, _, attribute = path.rpartition("@") if "@" in path.rpartition("/")[2] else (path, "", "")
     try:
         found = root.findall(elements.rstrip("/") or ".")
-    except SyntaxError:
+    except (SyntaxError, LookupError, ValueError, TypeError, RuntimeError):
         raise NotReadable("path-refused") from None
     if attribute:
         return [value for one in found if (value := one.get(attribute)) is not None]

@@ -11,7 +11,6 @@ from pydantic_core import to_json
 from keyservice.connectors.extracting import refuse_keys
 from keyservice.domain.connector import CallOutcome, CallResult, ConnectorOperation, DeliveredKey, Refusal
 from keyservice.domain.errors import Conflict, Invalid
-from keyservice.domain.key import KeyText
 from keyservice.domain.key_request import RequestState
 from keyservice.domain.order_state import UnitStatus
 from keyservice.fulfillment.ask_publishers import KeyAsker
@@ -62,7 +61,7 @@ async def decide_request(
     publisher_id: int,
     key_request_id: UUID,
     decision: Decision,
-    keys: Sequence[str],
+    keys: Sequence[DeliveredKey],
     *,
     caller_id: int,
 ) -> KeyRequest:
@@ -90,7 +89,7 @@ async def hear_publisher(
     asker: KeyAsker,
     publisher_id: int,
     license_ref: UUID,
-    keys: Sequence[str],
+    keys: Sequence[DeliveredKey],
     license_id: str | None,
 ) -> KeyRequest:
     """The keys of a request that its publisher tells of by itself. Telling it again changes nothing.
@@ -120,7 +119,7 @@ def _demand_decidable(request: KeyRequest, decision: Decision) -> None:
 
 
 def _told(
-    request: KeyRequest, shelved: ShelvedConnector, decision: Decision, keys: Sequence[str]
+    request: KeyRequest, shelved: ShelvedConnector, decision: Decision, keys: Sequence[DeliveredKey]
 ) -> tuple[ConnectorOperation, CallResult]:
     """The decision as if it were an answer."""
     match decision:
@@ -135,14 +134,15 @@ def _told(
             return request.operation, CallResult(CallOutcome.DONE, code="decided")
 
 
-def _delivered(request: KeyRequest, shelved: ShelvedConnector, keys: Sequence[str]) -> tuple[DeliveredKey, ...]:
+def _delivered(
+    request: KeyRequest, shelved: ShelvedConnector, keys: Sequence[DeliveredKey]
+) -> tuple[DeliveredKey, ...]:
     if len(keys) != len(request.unit_ids):
         raise Invalid(f"this request is for {len(request.unit_ids)} keys", field="keys")
-    delivered = tuple(DeliveredKey(KeyText(key.encode())) for key in keys)
-    why = refuse_keys(shelved.connector.document, delivered)
+    why = refuse_keys(shelved.connector.document, keys)
     if why is not None:
         raise Invalid(f"these are no keys of this publisher: {why}", field="keys")
-    return delivered
+    return tuple(keys)
 
 
 async def _ask_again(database: Database, request: KeyRequest) -> None:

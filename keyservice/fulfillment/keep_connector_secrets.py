@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from keyservice.crypto.wrapping import KeyWrapper
-from keyservice.domain.errors import Conflict, Invalid, NotFound
+from keyservice.domain.errors import Conflict, Invalid
 from keyservice.fulfillment.connector_secrets import put_secrets
 from keyservice.fulfillment.short_transaction import short_transaction
 from keyservice.fulfillment.stored_connector import (
@@ -60,7 +60,7 @@ async def keep_secrets(
 async def delete_secret(
     database: Database, publisher_id: int, connector_id: UUID, name: str, *, caller_id: int, now: datetime
 ) -> ConnectorView:
-    """Raises NotFound, and Conflict for one that a connector in use needs."""
+    """One that is not there is gone already. Raises NotFound, and Conflict for one that a connector in use needs."""
 
     async def work(connection: Connection) -> ConnectorView:
         await lock_connector(connection, publisher_id, connector_id)
@@ -71,12 +71,12 @@ async def delete_secret(
                 raise Conflict("the version in use needs this secret; disable the connector first")
         gone = (publisher_id, connector_id, name)
         if await connection.fetchval(statement("managed_connectors.delete_secret"), *gone) is None:
-            raise NotFound("the connector has no such secret")
+            return view
         facts = {"name": name}
         await write_connector_event(connection, publisher_id, connector_id, caller_id, "secret-deleted", facts, now)
         return await connector_view(connection, publisher_id, connector_id)
 
-    return await short_transaction(database.of_publisher(publisher_id), work, is_repeatable=False)
+    return await short_transaction(database.of_publisher(publisher_id), work)
 
 
 async def _named(connection: Connection, publisher_id: int, view: ConnectorView) -> frozenset[str]:

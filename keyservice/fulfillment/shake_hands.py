@@ -159,8 +159,12 @@ def _step(
 
 def preview_of(connector: Connector, facts: RequestFacts) -> PreviewedRequest | None:
     """The request as it would be sent, secrets masked; None when none can be made."""
+    context = template_context(facts, connector.document)
+    if facts.operation is ConnectorOperation.CREATE and ConnectorOperation.RESERVE in connector.document.operations:
+        told = connector.document.operations[ConnectorOperation.RESERVE].additional
+        context["Reserved"] = {"LicenseID": "RESERVED", **{name: ["RESERVED"] for name in told}}
     try:
-        return preview(connector.document, facts.operation, template_context(facts, connector.document))
+        return preview(connector.document, facts.operation, context)
     except (TemplateFailed, ConnectorRefused, NotSendable):
         return None
 

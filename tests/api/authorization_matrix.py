@@ -373,6 +373,9 @@ PROBES: Final[dict[RouteName, Probe]] = {
     ("PUT", "/publisher/connectors/{connector_id}/secrets"): Probe(
         200, body=lambda _, __: '{"secrets":{"password":"matrix"}}', things=_ONE
     ),
+    ("DELETE", "/publisher/connectors/{connector_id}/secrets/{secret_name}"): Probe(200, things=_ONE),
+    ("GET", "/publisher/connectors/{connector_id}/versions"): Probe(200, things=_ONE),
+    ("GET", "/publisher/connectors/{connector_id}/versions/{version}"): Probe(200, things=_ONE),
     ("POST", "/publisher/connectors/{connector_id}/handshake"): Probe(200, body=lambda _, __: "{}", things=_ONE),
     ("POST", "/publisher/connectors/{connector_id}/preview"): Probe(
         200, body=lambda _, __: '{"operation":"create"}', things=_ONE
@@ -468,6 +471,8 @@ class Matrix:
             "{caller_id}": str(there.caller_id),
             "{batch_id}": str(there.batches[probe.batch]),
             "{month}": "2026-01",
+            "{version}": "1",
+            "{secret_name}": "spare",
             "{revocation}": str(there.revocation_id),
             "{connector_id}": str(there.connector_id),
             "{key_request_id}": str(there.key_request_id),

@@ -81,6 +81,10 @@ def test_a_document_that_can_be_used_is_taken() -> None:
             "operations.create.keys.0.path",
         ),
         ("operations.create.keys", [{"source": "tag", "path": "a b"}], "operations.create.keys.0.path"),
+        ("operations.create.keys", [{"source": "xml", "path": "b["}], "operations.create.keys.0.path"),
+        ("operations.create.keys", [{"source": "xml", "path": "/b"}], "operations.create.keys.0.path"),
+        ("operations.create.keys", [{"source": "xml", "path": ".//ns:key"}], "operations.create.keys.0.path"),
+        ("operations.create.keys", [{"source": "xml", "path": ".//{urn:a}key/@id"}], ""),
         ("operations.create.keys", [{"source": "header", "path": "a b"}], "operations.create.keys.0.path"),
         (
             "operations.create.keys",

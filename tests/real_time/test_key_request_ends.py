@@ -46,7 +46,7 @@ async def decide(
         publisher_id or request.publisher_id,
         request.key_request_id,
         decision,
-        keys,
+        [DeliveredKey(KeyText(key.encode())) for key in keys],
         caller_id=1,
     )
 
@@ -338,8 +338,9 @@ async def test_test_orders_are_asked_for_as_tests_and_others_never_by_a_connecto
 async def hear(real_time: RealTime, license_ref: UUID, key: str) -> None:
     services = real_time.shop.services
     publisher_id = real_time.shop.publisher_id
+    told = [DeliveredKey(KeyText(key.encode()))]
     await hear_publisher(
-        *(services.database, services.connectors, services.asker, publisher_id, license_ref, [key]), license_id=None
+        *(services.database, services.connectors, services.asker, publisher_id, license_ref, told), license_id=None
     )
 
 

@@ -5,6 +5,8 @@ from datetime import timedelta
 import pytest
 
 from keyservice.connectors.document import ConnectorDocument
+from keyservice.domain.connector import DeliveredKey
+from keyservice.domain.key import KeyText
 from keyservice.domain.key_request import RequestState
 from keyservice.fulfillment.decide_request import NotDecidable, hear_publisher
 from keyservice.sandbox.misbehaviour import Misbehaviour, Wrong
@@ -17,6 +19,10 @@ from tests.lab.shop import Shop, texts_of
 def asked(publisher: Publisher, name: str, **changes: object) -> ConnectorDocument:
     """Of a publisher that may be trusted to answer quickly, so that nobody waits for long."""
     return preset_at(publisher, name).model_copy(update={"budget_seconds": 2, **changes})
+
+
+def given(text: str) -> DeliveredKey:
+    return DeliveredKey(KeyText(text.encode()))
 
 
 @pytest.mark.parametrize("name", ["alibaba-wuying", "kinguin"])
@@ -47,7 +53,13 @@ async def test_who_delivers_by_itself_is_waited_for_and_not_asked_again(shop: Sh
     assert request.state is RequestState.ACCEPTED
     (key,) = publisher.keys_of(request.license_ref)
     heard = await hear_publisher(
-        services.database, services.connectors, services.asker, shop.publisher_id, request.license_ref, [key], "L-1"
+        services.database,
+        services.connectors,
+        services.asker,
+        shop.publisher_id,
+        request.license_ref,
+        [given(key)],
+        "L-1",
     )
     assert heard.state is RequestState.ISSUED
     assert texts_of(await real_time.buy("PUSH-1")) == [key]
@@ -66,7 +78,7 @@ async def test_who_does_not_say_that_it_delivers_by_itself_is_not_heard(shop: Sh
             services.asker,
             shop.publisher_id,
             request.license_ref,
-            ["K-1"],
+            [given("K-1")],
             None,
         )
 

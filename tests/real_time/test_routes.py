@@ -1,12 +1,14 @@
 """A publisher connects its own API over HTTP, and sees and decides what was asked of it."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID
 
 import aiohttp
 import pytest
 
 from keyservice.api.application import build_application
+from keyservice.api.key_document import key_document
 from keyservice.api.server import ServiceRunner, serve_on
 from keyservice.sandbox.misbehaviour import Misbehaviour, Wrong
 from keyservice.sandbox.publisher import Publisher
@@ -206,3 +208,86 @@ async def test_a_publisher_tells_its_keys_by_itself(desk: Desk, shop: Shop, publ
     assert texts_of(await real_time.buy("ROUTE-3")) == told["keys"]
     stranger = await desk_of(desk.http, await Shop.opened(shop.services))
     assert (await stranger.post("/publisher/key-answers", json=told)).status == 404
+
+
+@pytest.mark.parametrize(
+    ("key", "law", "document"),
+    [
+        (
+            {"parts": [{"label": "serial", "value": "S-1"}, {"label": "code", "value": "C-1"}]},
+            {},
+            {"kind": "parts", "parts": [{"label": "serial", "value": "S-1"}, {"label": "code", "value": "C-1"}]},
+        ),
+        (
+            {"mime": "application/x-license", "base64": "AAEC/w==", "name": "a.lic"},
+            {},
+            {"kind": "file", "file": {"name": "a.lic", "mime": "application/x-license", "base64": "AAEC/w=="}},
+        ),
+    ],
+)
+async def test_a_key_of_parts_or_a_file_is_decided_too(
+    desk: Desk, shop: Shop, publisher: Publisher, key: dict[str, Any], law: dict[str, Any], document: dict[str, Any]
+) -> None:
+    real_time = await RealTime.opened(shop, publisher, document_for(publisher, capabilities={}, key_law=law))
+    publisher.script(Wrong.RESET_AFTER)
+    purchase = await real_time.buy(f"ROUTE-{document['kind']}")
+    (held,) = (await desk.get("/publisher/key-requests", params={"state": "held"})).json["key_requests"]
+    path = f"/publisher/key-requests/{held['key_request_id']}/decision"
+    refused: tuple[dict[str, Any], ...] = (
+        *({"mime": "x", "base64": "AAEC/w=="}, {"mime": "application/vnd.keyservice.parts+json", "base64": "AAEC/w=="}),
+        *({"mime": "a/b", "base64": "%%%%"}, {"mime": "a/b", "base64": "AAEC", "name": "../a"}, {"parts": []}),
+        {"parts": [{"label": "a", "value": "<html>"}]},
+    )
+    for wrong in refused:
+        assert (await desk.post(path, json={"decision": "issued", "keys": [wrong]})).status == 422, wrong
+    decided = await desk.post(path, json={"decision": "issued", "keys": [key]})
+    assert (decided.status, decided.json["state"]) == (200, "issued")
+    (unit,) = (unit for line in (await real_time.buy(f"ROUTE-{document['kind']}")).lines for unit in line.units)
+    assert unit.key is not None
+    shown = key_document(unit.key, unit.mime, unit.name).model_dump(mode="json", exclude_none=True)
+    assert shown == document
+    assert await real_time.status(purchase.order_id) == "COMPLETED"
+
+
+async def test_what_a_connector_was_before_can_be_read(desk: Desk, publisher: Publisher) -> None:
+    connector_id = await enabled(desk, publisher)
+    path = f"/publisher/connectors/{connector_id}"
+    document = (await desk.get(path)).json["document"]
+    changed = {"edited_version": 1, "document": {**document, "budget_seconds": 3}}
+    assert (await desk.ask("PUT", f"{path}/document", json=changed)).status == 200
+    first = await desk.get(f"{path}/versions", params={"limit": "1"})
+    rest = await desk.get(f"{path}/versions", params={"after": first.json["after"]})
+    assert [one["version"] for one in first.json["versions"] + rest.json["versions"]] == [2, 1]
+    assert rest.json["after"] is None
+    before = (await desk.get(f"{path}/versions/1")).json
+    assert before["document"] == document
+    assert before["is_handshake_good"] is True
+    assert before["steps"][0]["sent"]["method"] == "POST"
+    assert publisher.credentials.password not in str(before)
+    for missing in ("0", "3", "x", "1001", "٣"):
+        assert (await desk.get(f"{path}/versions/{missing}")).status == 404, missing
+
+
+async def test_a_secret_is_deleted_unless_the_version_in_use_needs_it(desk: Desk, publisher: Publisher) -> None:
+    path = f"/publisher/connectors/{await enabled(desk, publisher)}"
+    assert (await desk.ask("DELETE", f"{path}/secrets/password")).status == 409
+    await desk.ask("PATCH", path, json={"state": "disabled"})
+    for _ in range(2):
+        gone = await desk.ask("DELETE", f"{path}/secrets/password")
+        assert (gone.status, gone.json["secrets"], gone.json["missing_secrets"]) == (200, [], ["password"])
+
+
+async def test_a_preview_of_two_phases_shows_what_the_first_one_would_have_told(desk: Desk) -> None:
+    create = {
+        "body": {"kind": "json", "template": '{"id":"{{.Reserved.LicenseID}}","seat":{{.Reserved.seat}}}'},
+        "keys": [{"source": "json", "path": "$.k"}],
+    }
+    reserve = {"additional": {"seat": {"source": "json", "path": "$.seat"}}}
+    document = {
+        "base_url": "https://a.example",
+        "operations": {"create": create, "reserve": reserve},
+        "surplus": "hold",
+    }
+    made = await desk.post("/publisher/connectors", json={"name": "two phases", "document": document})
+    shown = await desk.post(f"/publisher/connectors/{made.json['connector_id']}/preview", json={"operation": "create"})
+    assert shown.json["body"] == '{"id":"RESERVED","seat":["RESERVED"]}'

@@ -47,6 +47,14 @@ PATH_NAMES: Final[dict[str, dict[str, Any]]] = {
     "pool_id": {"description": "The pool's id.", "schema": _UUID},
     "package_id": {"description": "The package's id, which is that of its pool.", "schema": _UUID},
     "batch_id": {"description": "The batch's id, which is also that of its import.", "schema": _UUID},
+    "version": {
+        "description": "The version's number, from 1.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 1_000},
+    },
+    "secret_name": {
+        "description": "The secret's name.",
+        "schema": {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,31}$"},
+    },
     "connector_id": {"description": "The connector's id.", "schema": _UUID},
     "key_request_id": {"description": "The key request's id.", "schema": _UUID},
     "license_id": {"description": "The license's id, under which its publisher knows it.", "schema": _UUID},

@@ -40,7 +40,7 @@ from keyservice.connectors.presets import preset, preset_names
 from keyservice.domain.caller import Caller, Scope
 from keyservice.domain.connector import ConnectorOperation, ConnectorRefused
 from keyservice.domain.errors import Invalid
-from keyservice.fulfillment.keep_connector_secrets import keep_secrets
+from keyservice.fulfillment.keep_connector_secrets import delete_secret, keep_secrets
 from keyservice.fulfillment.manage_connectors import add_version, create_connector, list_connectors, read_connector
 from keyservice.fulfillment.shake_hands import example_facts, preview_of, shake_hands
 from keyservice.fulfillment.stored_connector import ConnectorState
@@ -81,6 +81,14 @@ _SECRETS: Final = Operation(
     query=OfPublisher,
     answers={200: ConnectorDocumentAnswer},
     refusals={422: "The document names no such secret."},
+)
+_FORGET: Final = Operation(
+    operation_id="forget_connector_secret",
+    summary="Delete a connector's secret",
+    description="One that is not there is gone already.",
+    query=OfPublisher,
+    answers={200: ConnectorDocumentAnswer},
+    refusals={409: "The version in use needs it: disable the connector first."},
 )
 _SHAKE: Final = Operation(
     operation_id="shake_hands",
@@ -123,6 +131,7 @@ def routes() -> list[web.RouteDef]:
         route("GET", "/connectors/{connector_id}", read, show_one, _READ),
         route("PUT", "/connectors/{connector_id}/document", write, change, _CHANGE),
         route("PUT", "/connectors/{connector_id}/secrets", write, put_secrets, _SECRETS),
+        route("DELETE", "/connectors/{connector_id}/secrets/{secret_name}", write, forget_secret, _FORGET),
         route("POST", "/connectors/{connector_id}/handshake", write, shake, _SHAKE),
         route("POST", "/connectors/{connector_id}/preview", write, show_preview, _PREVIEW),
         route("PATCH", "/connectors/{connector_id}", write, switch, _SWITCH),
@@ -207,6 +216,16 @@ async def put_secrets(request: web.Request, caller: Caller) -> web.Response:
     asked = await read_model(request, NewSecrets)
     view = await keep_secrets(
         *(services.database, services.wrapper, publisher_id, _id(request), asked.secrets),
+        caller_id=caller.caller_id,
+        now=datetime.now(UTC),
+    )
+    return json_answer(connector_answer(view))
+
+
+async def forget_secret(request: web.Request, caller: Caller) -> web.Response:
+    publisher_id = await _publisher(request, caller)
+    view = await delete_secret(
+        *(request.config_dict[SERVICES].database, publisher_id, _id(request), request.match_info["secret_name"]),
         caller_id=caller.caller_id,
         now=datetime.now(UTC),
     )

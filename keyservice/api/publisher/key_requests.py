@@ -12,6 +12,7 @@ from keyservice.api.answering import NEXT_PAGE, AnswerModel, json_answer
 from keyservice.api.asking import StrictModel, UuidText, path_id, read_model, shown_as
 from keyservice.api.operation import Operation
 from keyservice.api.parameters import OfPublisher, Page, read_parameters
+from keyservice.api.publisher.given_keys import GivenKeys, delivered_keys
 from keyservice.domain.caller import Caller, Scope
 from keyservice.domain.connector import ConnectorOperation
 from keyservice.domain.key_request import RequestState
@@ -19,10 +20,6 @@ from keyservice.fulfillment.decide_request import Decision, decide_request, hear
 from keyservice.fulfillment.read_requests import list_requests, read_attempts, read_request
 from keyservice.fulfillment.stored_request import KeyRequest
 from keyservice.services import SERVICES
-
-KEYS_MAX: Final = 1_000
-
-GivenKey = Annotated[str, Field(min_length=1, max_length=4_096)]
 
 
 class RequestsQuery(Page):
@@ -101,7 +98,7 @@ class NewDecision(StrictModel):
     """`issued`: with these keys. `not-issued`: nothing was done, it is asked again. `refused`: nothing was done nor will be.
     `acknowledged`: a cancellation or the like was done. `ask-again`: what has ended without success is begun anew."""
 
-    keys: Annotated[list[GivenKey], Field(max_length=KEYS_MAX)] = Field(default_factory=list)
+    keys: GivenKeys = Field(default_factory=list)
     """As many as the request is for, when they were issued; otherwise none."""
 
 
@@ -116,7 +113,7 @@ class PushedKeys(StrictModel):
     """Under which it was asked for."""
 
     license_id: Annotated[str, Field(max_length=200)] | None = None
-    keys: Annotated[list[GivenKey], Field(min_length=1, max_length=KEYS_MAX)]
+    keys: Annotated[GivenKeys, Field(min_length=1)]
 
 
 _LIST: Final = Operation(
@@ -203,7 +200,7 @@ async def decide(request: web.Request, caller: Caller) -> web.Response:
     asked = await read_model(request, NewDecision)
     decided = await decide_request(
         *(services.database, services.connectors, services.asker, publisher_id, key_request_id),
-        *(Decision(asked.decision), asked.keys),
+        *(Decision(asked.decision), delivered_keys(asked.keys)),
         caller_id=caller.caller_id,
     )
     return json_answer(_document(decided))
@@ -216,7 +213,7 @@ async def hear(request: web.Request, caller: Caller) -> web.Response:
     told = await read_model(request, PushedKeys)
     heard = await hear_publisher(
         *(services.database, services.connectors, services.asker, publisher_id, UUID(told.reference)),
-        *(told.keys, told.license_id),
+        *(delivered_keys(told.keys), told.license_id),
     )
     return json_answer(_document(heard))
 
