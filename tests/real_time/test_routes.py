@@ -275,6 +275,8 @@ async def test_a_secret_is_deleted_unless_the_version_in_use_needs_it(desk: Desk
     for _ in range(2):
         gone = await desk.ask("DELETE", f"{path}/secrets/password")
         assert (gone.status, gone.json["secrets"], gone.json["missing_secrets"]) == (200, [], ["password"])
+    for name in ("Password", "%C2%84", "pass-word", "a" * 33):
+        assert (await desk.ask("DELETE", f"{path}/secrets/{name}")).status == 404
 
 
 async def test_a_preview_of_two_phases_shows_what_the_first_one_would_have_told(desk: Desk) -> None:

@@ -1,5 +1,6 @@
 """Connectors to a publisher's own API: documents, secrets, handshakes, and whether they are used."""
 
+import re
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -39,7 +40,7 @@ from keyservice.connectors.document import ConnectorDocument
 from keyservice.connectors.presets import preset, preset_names
 from keyservice.domain.caller import Caller, Scope
 from keyservice.domain.connector import ConnectorOperation, ConnectorRefused
-from keyservice.domain.errors import Invalid
+from keyservice.domain.errors import Invalid, NotFound
 from keyservice.fulfillment.keep_connector_secrets import delete_secret, keep_secrets
 from keyservice.fulfillment.manage_connectors import add_version, create_connector, list_connectors, read_connector
 from keyservice.fulfillment.shake_hands import example_facts, preview_of, shake_hands
@@ -47,6 +48,7 @@ from keyservice.fulfillment.stored_connector import ConnectorState
 from keyservice.fulfillment.switch_connector import switch_connector
 from keyservice.services import SERVICES, Services
 
+_SECRET_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _MAKE: Final = Operation(
     operation_id="create_connector",
     summary="Make a connector to a publisher's own API",
@@ -224,8 +226,11 @@ async def put_secrets(request: web.Request, caller: Caller) -> web.Response:
 
 async def forget_secret(request: web.Request, caller: Caller) -> web.Response:
     publisher_id = await _publisher(request, caller)
+    name = request.match_info["secret_name"]
+    if not _SECRET_NAME.fullmatch(name):
+        raise NotFound("no secret has such a name")
     view = await delete_secret(
-        *(request.config_dict[SERVICES].database, publisher_id, _id(request), request.match_info["secret_name"]),
+        *(request.config_dict[SERVICES].database, publisher_id, _id(request), name),
         caller_id=caller.caller_id,
         now=datetime.now(UTC),
     )
