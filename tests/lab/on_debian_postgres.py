@@ -1,4 +1,7 @@
-"""`python -m tests.lab.on_debian_postgres 15 [tests]`: tests that use a database, on a private server of Debian's packages."""
+"""`python -m tests.lab.on_debian_postgres 15 [tests]`: tests that use a database, on a private server of Debian's packages.
+
+In one process: on one server, tests that look at all of it would see each other.
+"""
 
 import os
 import shutil
@@ -59,7 +62,7 @@ def main() -> int:
         named = any(Path(word.partition("::")[0]).exists() for word in sys.argv[2:])
         tests = () if named else TESTS
         return subprocess.run(
-            [sys.executable, "-m", "pytest", *tests, *sys.argv[2:]], env=environment, check=False
+            [sys.executable, "-m", "pytest", "-n", "0", *tests, *sys.argv[2:]], env=environment, check=False
         ).returncode
 
 

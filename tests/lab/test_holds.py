@@ -154,6 +154,8 @@ async def trouble(service: ServiceProcess, rng: random.Random, run: Run) -> Asyn
 async def _trouble(service: ServiceProcess, rng: random.Random, seconds: float, done: Counter[str]) -> None:
     while True:
         await asyncio.sleep(rng.uniform(0.5, 1.5) * seconds)
+        # A slow machine is given the time to come back: who never gets anywhere shows nothing.
+        await service.wait_ready(seconds=90)
         what = rng.choice(("worker", "postmaster", "backend", "clock forward", "clock back"))
         with suppress(*_GONE):
             match what:
