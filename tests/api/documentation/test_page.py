@@ -1,4 +1,5 @@
 import asyncio
+import hashlib
 import json
 import re
 import shutil
@@ -8,6 +9,8 @@ from typing import Any, Final
 
 import aiohttp
 import pytest
+
+from keyservice.api.documentation import page
 
 _CHROMIUM: Final = shutil.which("chromium")
 _ALONE: Final = (
@@ -50,6 +53,15 @@ async def test_a_file_that_the_page_does_not_have_is_not_found(http: aiohttp.Cli
     for name in ("LICENSE", "../document.py", "..%2fdocument.py", "swagger-ui/NOTICE", ""):
         async with http.get(f"/docs/{name}") as answer:
             assert answer.status == 404, name
+
+
+def test_what_is_not_ours_is_what_was_published() -> None:
+    """SHA-256 of each file of the package, as they were compared with the registry's."""
+    folder = Path(page.__file__).parent / "static" / "swagger-ui"
+    noted = dict(re.findall(r"^([0-9a-f]{64})  (.+)$", (folder / "VERSION.md").read_text(), re.MULTILINE))
+    there = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+    del there["VERSION.md"]
+    assert there == {name: digest for digest, name in noted.items()}
 
 
 @pytest.mark.skipif(_CHROMIUM is None, reason="needs Debian's chromium, which .ci/run installs")
