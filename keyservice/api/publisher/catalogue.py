@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from keyservice.api.access import publisher_of, route
 from keyservice.api.answering import NEXT_PAGE, AnswerModel, json_answer
@@ -54,6 +54,26 @@ class BackorderSource(StrictModel):
     source: Literal["backorder"]
 
 
+# A float as near to zero as JSON allows is no time to wait, and further from one than a body's numbers may be.
+_ANSWER_SECONDS_MIN: Final = 0.001
+
+
+def _none_or_some(seconds: float) -> float:
+    if 0 < seconds < _ANSWER_SECONDS_MIN:
+        raise ValueError(f"must be 0 or at least {_ANSWER_SECONDS_MIN}")
+    return seconds
+
+
+AnswerSeconds = Annotated[
+    float,
+    Field(ge=0, le=ANSWER_SECONDS_MAX),
+    AfterValidator(_none_or_some),
+    WithJsonSchema(
+        {"anyOf": [{"const": 0}, {"type": "number", "minimum": _ANSWER_SECONDS_MIN, "maximum": ANSWER_SECONDS_MAX}]}
+    ),
+]
+
+
 class NewSourcePlan(StrictModel):
     """Sources in the order in which they are asked."""
 
@@ -61,7 +81,7 @@ class NewSourcePlan(StrictModel):
         list[Annotated[PoolSource | ConnectorSource | BackorderSource, Field(discriminator="source")]],
         Field(min_length=1, max_length=STEPS_MAX),
     ]
-    answer_seconds: Annotated[float, Field(ge=0, le=ANSWER_SECONDS_MAX)] = ANSWER_SECONDS
+    answer_seconds: AnswerSeconds = ANSWER_SECONDS
     """How long the answer to an order waits for your API; what is not there then is answered as pending."""
 
     accepts_surplus: bool = False

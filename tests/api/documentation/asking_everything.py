@@ -93,6 +93,8 @@ class Asking:
     things: Mapping[str, Sequence[str | int]]
     its_own: Mapping[str, Mapping[str, str | int]]
     examples: int
+    seed: int | None = None
+    """The same cases every time; without it, others every time."""
 
     async def ask(self, base_url: str, directory: Path) -> Asked:
         """Every operation of the document that the service gives out."""
@@ -104,6 +106,7 @@ class Asking:
             "run",
             f"{base_url}/openapi.json",
             f"--max-examples={self.examples}",
+            *(() if self.seed is None else (f"--seed={self.seed}",)),
             cwd=directory,
             env={**os.environ, "SCHEMATHESIS_HOOKS": HOOKS, "PYTHONPATH": str(Path.cwd()), "COLUMNS": "200"},
             stdout=asyncio.subprocess.PIPE,

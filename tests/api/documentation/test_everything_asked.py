@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 
 # The product and the order of the document's own examples.
 _EXAMPLE_PRODUCT: Final = 270_001
+_SEED: Final = 20_261
 _VERBS: Final = ("read", "extend", "commit", "release", "revoke", "replace")
 
 
@@ -129,7 +130,8 @@ async def _made(premises: Premises, path: str, token: str, body: dict[str, Any])
 async def test_nothing_that_the_document_allows_or_forbids_is_answered_otherwise(
     stage: Stage, base_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = await stage.asking.ask(base_url, tmp_path)
+    # The same cases whenever the suite runs, so that it fails for what was changed; the long run makes up others every time.
+    asked = await replace(stage.asking, seed=_SEED).ask(base_url, tmp_path)
     with capsys.disabled():
         sys.stdout.write(f"\nschemathesis: {_told(asked)}\n")
     assert asked.exit_code == 0, asked.failures or asked.output[-5_000:]

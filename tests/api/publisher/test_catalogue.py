@@ -38,6 +38,16 @@ async def test_a_product_is_sold_from_the_pools_of_its_template_in_their_order(d
     assert found.template.units_of(3) == 6
 
 
+@pytest.mark.parametrize(
+    ("seconds", "status"), [(0, 201), (0.0, 201), (0.001, 201), (60, 201), (0.0009, 422), (60.1, 422)]
+)
+async def test_an_answer_waits_for_nothing_or_for_a_time_that_can_be_waited(
+    desk: Desk, shop: Shop, seconds: float, status: int
+) -> None:
+    body = {"name": "patient", "source_plan": {**plan(shop.pool_id), "answer_seconds": seconds}}
+    assert (await desk.post("/publisher/templates", json=body)).status == status
+
+
 async def test_templates_and_products_are_listed_page_by_page(desk: Desk, shop: Shop) -> None:
     for number in range(3):
         body: dict[str, Any] = {"name": f"template {number}", "source_plan": plan(shop.pool_id)}
