@@ -8,7 +8,10 @@ import asyncpg
 import pytest
 
 from keyservice.domain.errors import OutOfStock
+from keyservice.domain.purchase import Purchase
+from keyservice.fulfillment.accept_order import OrderGroups, prepare
 from keyservice.fulfillment.manage_pools import list_events, read_pool
+from keyservice.postgres.connection import pipeline_transaction
 from keyservice.postgres.statements import statement
 from keyservice.services import Services
 from tests.fulfillment.pipeline import Pipeline, states_of, units_of
@@ -131,13 +134,17 @@ async def test_an_order_that_damage_makes_short_leaves_its_keys_to_the_next_of_t
     await damage(database_urls, shop, segment_id, position=2)
     services = shop.services
     products = await services.catalogue.products({shop.product_ref})
-    orders = [shop.order("big", quantity=3), shop.order("small", quantity=2)]
-    big, small = await asyncio.gather(
-        *(services.orders.accept(shop.reseller, order, products) for order in orders), return_exceptions=True
-    )
+    drafts = [
+        prepare(services.fingerprints, shop.reseller, shop.order(number, quantity=quantity), products, {})
+        for number, quantity in (("big", 3), ("small", 2))
+    ]
+    # In one group for certain: which of two requests comes to a lane first is chance.
+    groups = OrderGroups(services.opener, services.shopper_keys)
+    async with pipeline_transaction(database_urls.service) as connection:
+        big, small = await groups.serve(connection, drafts)
     assert isinstance(big, OutOfStock)
     assert (big.wanted, big.left) == (3, 2)
-    assert not isinstance(small, BaseException)
+    assert isinstance(small, Purchase)
     assert texts_of(small) == ["GOOD-1", "GOOD-2"]
 
 
