@@ -1,6 +1,7 @@
 """One PostgreSQL for the whole run: the embedded one, or the server that TEST_SUPERUSER_URL names."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Generator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,10 @@ from tests.lab.embedded import embedded_superuser_url
 from tests.lab.shop import Shop
 
 _PROCESSES_MAX = 4
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in its background deaf to Ctrl-C, and every child would inherit that, those that are sent it too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
