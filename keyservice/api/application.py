@@ -16,7 +16,7 @@ from keyservice.api.fulfillment import key_search as pipeline_key_search
 from keyservice.api.iam import errors as iam_errors
 from keyservice.api.iam import tokens
 from keyservice.api.license_keys_provider import imports, packages
-from keyservice.api.license_manager import licenses
+from keyservice.api.license_manager import definitions, licenses
 from keyservice.api.problems import ERROR_BRIDGE
 from keyservice.api.publisher import (
     batches,
@@ -62,7 +62,7 @@ def build_application(services: Services) -> web.Application:
     ]
     application.add_subapp("/fulfillment", _audience(for_pipelines))
     application.add_subapp("/license-keys-provider", _audience([*packages.routes(), *imports.routes()]))
-    application.add_subapp("/license-manager", _audience(licenses.routes()))
+    application.add_subapp("/license-manager", _audience([*licenses.routes(), *definitions.routes()]))
     iam = _audience(tokens.routes())
     iam[ERROR_BRIDGE] = iam_errors.error_response
     application.add_subapp("/iam", iam)

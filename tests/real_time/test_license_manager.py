@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from keyservice.connectors.document import ConnectorDocument
+from keyservice.connectors.exporting import exported
 from keyservice.connectors.importing import LicenseProviderDefinition, imported
 from keyservice.connectors.rendering import render
 from keyservice.domain.connector import ConnectorOperation, ConnectorRefused
@@ -75,6 +76,42 @@ async def test_a_definition_that_cannot_be_used_says_where(desk: Desk, publisher
     assert unknown.status == 422
 
 
+async def test_a_definition_is_read_back_as_it_was_taken_over(desk: Desk, shop: Shop, publisher: Publisher) -> None:
+    path = "/license-manager/license-provider-definitions"
+    given = definition(publisher, testModeParameters={"account": "test"})
+    made = await desk.post(path, json=given)
+    listed = {"id": made.json["id"], "name": "taken over", "status": "Disable"}
+    assert made.json == listed
+    assert (await desk.get(path)).json == {"definitions": [listed], "after": None}
+    read = await desk.get(f"{path}/{made.json['id']}")
+    assert read.status == 200
+    for member in ("name", "baseUrl", "bodyType", "supportedOperations", "user", "testModeParameters"):
+        assert read.json[member] == given[member]
+    for name, operation in given["operationDefinitions"].items():
+        told = read.json["operationDefinitions"][name]
+        assert (told["urlComplement"], told["bodyTemplate"]) == (operation["urlComplement"], operation["bodyTemplate"])
+        paths = {called: one["path"] for called, one in told["responsePaths"].items()}
+        assert paths == operation.get("responsePaths", {})
+    copy = await desk.post(path, json={**read.json, "name": "once more"})
+    first, second = [await desk.get(f"/publisher/connectors/{one.json['id']}") for one in (made, copy)]
+    assert first.json["document"] == second.json["document"]
+    stranger = await desk_of(desk.http, await Shop.opened(shop.services))
+    assert (await stranger.get(f"{path}/{made.json['id']}")).status == 404
+    assert (await stranger.get(path)).json["definitions"] == []
+
+
+async def test_a_connector_that_says_more_than_a_definition_can_is_not_shortened(
+    desk: Desk, shop: Shop, publisher: Publisher
+) -> None:
+    await RealTime.opened(shop, publisher, document_for(publisher, budget_seconds=7))
+    path = "/license-manager/license-provider-definitions"
+    (listed,) = (await desk.get(path)).json["definitions"]
+    assert listed["status"] == "Enable"
+    refused = await desk.get(f"{path}/{listed['id']}")
+    assert (refused.status, refused.json["title"]) == (422, "The connector's document cannot be used")
+    assert refused.json["field"] in ConnectorDocument.model_fields
+
+
 async def test_what_is_asked_about_a_license(desk: Desk, shop: Shop, publisher: Publisher) -> None:
     whole = document_for(publisher).model_dump()
     pause = {**whole["operations"][ConnectorOperation.CANCEL], "path": "/licenses/pause"}
@@ -89,6 +126,9 @@ async def test_what_is_asked_about_a_license(desk: Desk, shop: Shop, publisher: 
     paused = await desk.get(f"/license-manager/license/{license_id}")
     assert paused.json["status"] == "Paused"
     assert [one["operation"] for one in paused.json["operationExecutions"]] == ["create", "pause"]
+    execution = paused.json["operationExecutions"][1]
+    assert (await desk.get(f"/license-manager/license/{license_id}/{execution['id']}")).json == execution
+    assert (await desk.get(f"/license-manager/license/{execution['id']}/{execution['id']}")).status == 404
     assert (
         await desk.post("/license-manager/operations", json={"operation": "renew", "licenseId": license_id})
     ).status == 409
@@ -156,3 +196,31 @@ def test_an_imported_template_renders_the_same_bytes() -> None:
                 }
             )
         )
+
+
+def test_every_member_that_only_a_document_has_keeps_it_from_being_told_as_a_definition() -> None:
+    create = {"body": {"kind": "json", "template": "{}", "is_escaped": False}}
+    plain: dict[str, Any] = {
+        "base_url": "https://p.example",
+        "authentication": {"kind": "basic", "user": "us"},
+        "operations": {"create": create},
+        "surplus": "hold",
+    }
+    told = exported("p", ConnectorDocument.model_validate(plain), status="Enable")
+    assert (told.name, told.status, told.user) == ("p", "Enable", "us")
+    for more in (
+        {"operations": {"create": {**create, "method": "PUT"}}},
+        {"operations": {"create": {**create, "query": [{"name": "a", "value": "b"}]}}},
+        {"operations": {"create": {**create, "success": [{"statuses": ["201"]}]}}},
+        {"operations": {"create": {"body": {"kind": "form", "fields": []}}}},
+        {"operations": {"create": create, "look_up": create}},
+        {"operations": {"create": {**create, "path": "p" * 2_000}}},
+        {"authentication": {"kind": "bearer"}},
+        {"permanent_errors": {"http_statuses": ["4xx"]}},
+        {"capabilities": {"can_void": True}},
+        {"key_law": {"pattern": "K.+"}},
+        {"parameters": {"account": "7"}},
+        {"surplus": "void"},
+    ):
+        with pytest.raises(ConnectorRefused):
+            exported("p", ConnectorDocument.model_validate({**plain, **more}), status="Enable")

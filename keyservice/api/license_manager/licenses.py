@@ -1,6 +1,6 @@
 """Licenses that publishers' own APIs have issued, and what is asked about them: paths and members of the reference."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
@@ -9,18 +9,16 @@ from pydantic import ConfigDict
 from pydantic.alias_generators import to_camel
 
 from keyservice.api.access import publisher_of, route
-from keyservice.api.answering import LOCATION, NEXT_PAGE, CamelAnswer, json_answer
+from keyservice.api.answering import NEXT_PAGE, CamelAnswer, json_answer
 from keyservice.api.asking import StrictModel, UuidText, path_id, read_model
-from keyservice.api.operation import Answer, Operation
+from keyservice.api.operation import Operation
 from keyservice.api.parameters import OfPublisher, Page, read_parameters
-from keyservice.connectors.checking import check_document
-from keyservice.connectors.importing import LicenseProviderDefinition, imported
 from keyservice.domain.caller import Caller, Scope
 from keyservice.domain.connector import ConnectorOperation
+from keyservice.domain.errors import NotFound
 from keyservice.domain.key_request import OPEN, RequestState
 from keyservice.fulfillment.ask_operation import ask_operation, end_license, read_license, read_operations
 from keyservice.fulfillment.decide_request import Decision, NotDecidable, decide_request
-from keyservice.fulfillment.manage_connectors import create_connector
 from keyservice.fulfillment.read_requests import list_licenses, read_request
 from keyservice.fulfillment.stored_request import KeyRequest
 from keyservice.services import SERVICES
@@ -80,14 +78,6 @@ class LicensePage(CamelAnswer):
     after: Annotated[UUID | None, NEXT_PAGE]
 
 
-class ImportedDefinition(CamelAnswer):
-    """The connector that a definition has become: a draft."""
-
-    id: UUID
-    name: str
-    status: Literal["Disable"] = "Disable"
-
-
 _LIST: Final = Operation(
     operation_id="list_licenses", summary="List licenses, newest first", query=Page, answers={200: LicensePage}
 )
@@ -116,21 +106,18 @@ _READ_ONE: Final = Operation(
     query=OfPublisher,
     answers={200: LicenseOperation},
 )
+_READ_EXECUTION: Final = Operation(
+    operation_id="read_operation_of_license",
+    summary="Read an operation of this license",
+    query=OfPublisher,
+    answers={200: LicenseOperation},
+)
 _REPLAY: Final = Operation(
     operation_id="replay_license_operation",
     summary="Have an operation done again: the last one of its license, and only if it has failed",
     query=OfPublisher,
     answers={200: LicenseOperation},
     refusals={409: "It is not the last one, or has not failed."},
-)
-_IMPORT: Final = Operation(
-    operation_id="import_license_provider_definition",
-    summary="Take over a definition of the reference as a connector",
-    description="Its templates render the same bytes. It is a draft: give it its password, shake hands, then enable it.",
-    query=OfPublisher,
-    body=LicenseProviderDefinition,
-    answers={201: Answer(ImportedDefinition, "The connector.", {"Location": LOCATION})},
-    refusals={409: "There is a connector of this name.", 422: "The definition cannot be used; `field` says where."},
 )
 
 
@@ -140,10 +127,10 @@ def routes() -> list[web.RouteDef]:
         route("GET", "/license", read, show_all, _LIST),
         route("GET", "/license/{license_id}", read, show_one, _READ),
         route("DELETE", "/license/{license_id}", decide, end, _END),
+        route("GET", "/license/{license_id}/{operation_id}", read, show_execution, _READ_EXECUTION),
         route("POST", "/operations", decide, ask, _ASK),
         route("GET", "/operation/{operation_id}", read, show_operation, _READ_ONE),
         route("POST", "/operation/{operation_id}", decide, replay, _REPLAY),
-        route("POST", "/license-provider-definitions", Scope.CONNECTORS_WRITE, take_over, _IMPORT),
     ]
 
 
@@ -195,6 +182,17 @@ async def show_operation(request: web.Request, caller: Caller) -> web.Response:
     )
 
 
+async def show_execution(request: web.Request, caller: Caller) -> web.Response:
+    """As a part of its license: that of another one is not there."""
+    publisher_id = await _publisher(request, caller)
+    license_ref = path_id(request, "license_id", thing="license")
+    operation_id = path_id(request, "operation_id", thing="operation")
+    found = await read_request(request.config_dict[SERVICES].database, publisher_id, operation_id)
+    if found.license_ref != license_ref:
+        raise NotFound("this license has no such operation")
+    return json_answer(_operation(found))
+
+
 async def replay(request: web.Request, caller: Caller) -> web.Response:
     services = request.config_dict[SERVICES]
     publisher_id = await _publisher(request, caller)
@@ -209,28 +207,6 @@ async def replay(request: web.Request, caller: Caller) -> web.Response:
         caller_id=caller.caller_id,
     )
     return json_answer(_operation(again))
-
-
-async def take_over(request: web.Request, caller: Caller) -> web.Response:
-    services = request.config_dict[SERVICES]
-    publisher_id = await _publisher(request, caller)
-    definition = await read_model(request, LicenseProviderDefinition)
-    document = imported(definition)
-    check_document(document, services.egress)
-    made = await create_connector(
-        services.database,
-        publisher_id,
-        name=definition.name,
-        document=document,
-        caller_id=caller.caller_id,
-        now=datetime.now(UTC),
-    )
-    connector_id = made.listed.connector_id
-    return json_answer(
-        ImportedDefinition(id=connector_id, name=made.listed.name),
-        status=201,
-        location=f"/publisher/connectors/{connector_id}",
-    )
 
 
 async def _publisher(request: web.Request, caller: Caller) -> int:
