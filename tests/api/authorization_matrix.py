@@ -268,9 +268,17 @@ def _connector(_: World, __: World) -> str:
 
 
 def _definition(_: World, __: World) -> str:
+    return _definition_called(f"made {next(_numbers)}")
+
+
+def _definition_again(_: World, __: World) -> str:
+    return _definition_called("licenses")
+
+
+def _definition_called(name: str) -> str:
     create = '{"urlComplement":"/new","responsePaths":{"activationCode":"$.key"}}'
     rest = f'"baseUrl":"https://licenses.example.com","supportedOperations":["create"],"operationDefinitions":{{"create":{create}}}'
-    return f'{{"name":"made {next(_numbers)}",{rest}}}'
+    return f'{{"name":"{name}",{rest}}}'
 
 
 def _ending_of_license(_: World, asked: World) -> str:
@@ -397,7 +405,10 @@ PROBES: Final[dict[RouteName, Probe]] = {
     ("POST", "/license-manager/operation/{operation_id}"): Probe(200, things=_ONE),
     ("GET", "/license-manager/license/{license_id}/{operation_id}"): Probe(200, things=_ONE),
     ("GET", "/license-manager/license-provider-definitions"): Probe(200, things=_LISTED),
-    ("GET", "/license-manager/license-provider-definitions/{connector_id}"): Probe(200, things=_ONE),
+    # It says more than a definition can, which whoever may read it is told.
+    ("GET", "/license-manager/license-provider-definitions/{connector_id}"): Probe(422, things=_ONE),
+    ("PUT", "/license-manager/license-provider-definitions"): Probe(200, body=_definition_again, things=_LISTED),
+    ("DELETE", "/license-manager/license-provider-definitions/{connector_id}"): Probe(200, things=_ONE),
     ("POST", "/license-manager/license-provider-definitions"): Probe(201, body=_definition, things=_LISTED),
     **_webhook_probes("publisher", _LISTED, _ONE),
     **_webhook_probes("fulfillment", (OWN,), (OWN, FOREIGN, ABSENT)),

@@ -100,6 +100,33 @@ async def test_a_definition_is_read_back_as_it_was_taken_over(desk: Desk, shop: 
     assert (await stranger.get(path)).json["definitions"] == []
 
 
+async def test_a_definition_is_changed_by_its_name_and_ended_by_its_id(
+    desk: Desk, shop: Shop, publisher: Publisher
+) -> None:
+    path = "/license-manager/license-provider-definitions"
+    assert (await desk.ask("PUT", path, json=definition(publisher))).status == 404
+    made = await desk.post(path, json=definition(publisher))
+    assert (await desk.post(path, json=definition(publisher))).status == 409
+    changed = definition(publisher, testModeParameters={"account": "other"})
+    for _ in range(2):
+        assert (await desk.ask("PUT", path, json=changed)).json == made.json
+    there = f"/publisher/connectors/{made.json['id']}"
+    assert (await desk.get(there)).json["version"] == 2
+    assert (await desk.get(f"{path}/{made.json['id']}")).json["testModeParameters"] == {"account": "other"}
+    assert (await desk.ask("PUT", path, json={**changed, "baseUrl": "https://10.0.0.1/"})).status == 422
+    stranger = await desk_of(desk.http, await Shop.opened(shop.services))
+    assert (await stranger.ask("PUT", path, json=changed)).status == 404
+    assert (await stranger.ask("DELETE", f"{path}/{made.json['id']}")).status == 404
+    await desk.ask("PUT", f"{there}/secrets", json={"secrets": {"password": publisher.credentials.password}})
+    assert (await desk.post(f"{there}/handshake", json={"issue_and_void": True})).json["is_good"]
+    await desk.ask("PATCH", there, json={"state": "enabled"})
+    assert (await desk.get(path)).json["definitions"][0]["status"] == "Enable"
+    for _ in range(2):
+        ended = await desk.ask("DELETE", f"{path}/{made.json['id']}")
+        assert (ended.status, ended.json["status"]) == (200, "Disable")
+    assert (await desk.get(there)).json["state"] == "disabled"
+
+
 async def test_a_connector_that_says_more_than_a_definition_can_is_not_shortened(
     desk: Desk, shop: Shop, publisher: Publisher
 ) -> None:

@@ -42,6 +42,8 @@ RULES_BEYOND_THE_SCHEMA: Final[Mapping[str, str]] = {
     "preview_connector": "the document has the operation",
     "decide_key_request": "keys are given when they were issued, as many as were asked for, and are the publisher's",
     "import_license_provider_definition": "the definition can be used",
+    "change_license_provider_definition": "likewise",
+    "read_license_provider_definition": "the connector says no more than a definition can",
     "tell_of_key_request": "the keys are as many as were asked for, and are the publisher's",
     **dict.fromkeys(("create_webhook", "change_webhook"), "the URL may be asked, and there are notices of these types"),
     **dict.fromkeys(("create_publisher_webhook", "change_publisher_webhook"), "likewise"),
