@@ -403,7 +403,7 @@ PROBES: Final[dict[RouteName, Probe]] = {
     ("POST", "/license-manager/operations"): Probe(200, body=_ending_of_license, things=_ONE),
     ("GET", "/license-manager/operation/{operation_id}"): Probe(200, things=_ONE),
     ("POST", "/license-manager/operation/{operation_id}"): Probe(200, things=_ONE),
-    ("GET", "/license-manager/license/{license_id}/{operation_id}"): Probe(200, things=_ONE),
+    ("GET", "/license-manager/license/{license_id}/{execution_id}"): Probe(200, things=_ONE),
     ("GET", "/license-manager/license-provider-definitions"): Probe(200, things=_LISTED),
     # It says more than a definition can, which whoever may read it is told.
     ("GET", "/license-manager/license-provider-definitions/{connector_id}"): Probe(422, things=_ONE),
@@ -491,6 +491,7 @@ class Matrix:
             "{connector_id}": str(there.connector_id),
             "{key_request_id}": str(there.key_request_id),
             "{license_id}": str(there.told_request_id),
+            "{execution_id}": str(there.told_request_id),
             "{operation_id}": str(there.key_request_id),
             "{notice_id}": str(self._webhook(path, visitor, thing, there).notice_id),
             "{endpoint_id}": str(self._webhook(path, visitor, thing, there).endpoint_id),

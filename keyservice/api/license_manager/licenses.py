@@ -127,7 +127,7 @@ def routes() -> list[web.RouteDef]:
         route("GET", "/license", read, show_all, _LIST),
         route("GET", "/license/{license_id}", read, show_one, _READ),
         route("DELETE", "/license/{license_id}", decide, end, _END),
-        route("GET", "/license/{license_id}/{operation_id}", read, show_execution, _READ_EXECUTION),
+        route("GET", "/license/{license_id}/{execution_id}", read, show_execution, _READ_EXECUTION),
         route("POST", "/operations", decide, ask, _ASK),
         route("GET", "/operation/{operation_id}", read, show_operation, _READ_ONE),
         route("POST", "/operation/{operation_id}", decide, replay, _REPLAY),
@@ -186,7 +186,7 @@ async def show_execution(request: web.Request, caller: Caller) -> web.Response:
     """As a part of its license: that of another one is not there."""
     publisher_id = await _publisher(request, caller)
     license_ref = path_id(request, "license_id", thing="license")
-    operation_id = path_id(request, "operation_id", thing="operation")
+    operation_id = path_id(request, "execution_id", thing="operation")
     found = await read_request(request.config_dict[SERVICES].database, publisher_id, operation_id)
     if found.license_ref != license_ref:
         raise NotFound("this license has no such operation")
