@@ -58,6 +58,7 @@ PATH_NAMES: Final[dict[str, dict[str, Any]]] = {
     "connector_id": {"description": "The connector's id.", "schema": _UUID},
     "key_request_id": {"description": "The key request's id.", "schema": _UUID},
     "license_id": {"description": "The license's id, under which its publisher knows it.", "schema": _UUID},
+    "execution_id": {"description": "The id of an operation of this license.", "schema": _UUID},
     "operation_id": {"description": "The operation's id, which is that of its key request.", "schema": _UUID},
     "endpoint_id": {"description": "The webhook's id.", "schema": _UUID},
     "notice_id": {"description": "The notice's id.", "schema": _UUID},
