@@ -71,7 +71,10 @@ class LicenseProviderDefinition(_Part):
     supported_operations: Annotated[
         list[Literal["create", "cancel", "renew", "upgrade", "pause", "resume"]], Field(max_length=6)
     ]
-    operation_definitions: Annotated[dict[str, OperationDefinition], Field(max_length=10)]
+    operation_definitions: Annotated[
+        dict[Literal["create", "cancel", "renew", "upgrade", "pause", "resume", "default"], OperationDefinition],
+        Field(max_length=7),
+    ]
     """By operation; the one that is called `default` serves those that have none of their own."""
 
     permanent_errors_definition: PermanentErrorsDefinition = PermanentErrorsDefinition()
@@ -126,7 +129,9 @@ def _operation(name: str, found: OperationDefinition, body_type: str) -> Mapping
             for one in _KEYS
             if one in selectors
         ]
-    kept = {called: one for called, one in selectors.items() if called not in (*_KNOWN, *_KEYS)}
+    # The key is the first of these that comes; the others are not lost, but kept beside it, sealed as it is.
+    beside = [one for one in _KEYS if one in selectors][1:]
+    kept = {called: one for called, one in selectors.items() if called not in (*_KNOWN, *_KEYS) or called in beside}
     if "PublisherLicenseID" in selectors:
         kept["PublisherLicenseID"] = selectors["PublisherLicenseID"]
     return {**made, "additional": kept}

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from keyservice.connectors.document import ConnectorDocument
 from keyservice.connectors.exporting import exported
@@ -222,6 +223,34 @@ def test_an_imported_template_renders_the_same_bytes() -> None:
                     "operationDefinitions": {},
                 }
             )
+        )
+
+
+def test_an_activation_link_beside_the_code_is_kept_with_the_license() -> None:
+    paths = {"activationLink": "$.link", "activationCode": "$.code", "activationFileContent": "$.file"}
+    definition = LicenseProviderDefinition.model_validate(
+        {
+            "name": "p",
+            "baseUrl": "https://p.example",
+            "supportedOperations": ["create"],
+            "operationDefinitions": {"create": {"responsePaths": paths}},
+        }
+    )
+    document = imported(definition)
+    create = document.operations[ConnectorOperation.CREATE]
+    assert [key.path for key in create.keys] == ["$.code", "$.file", "$.link"]
+    assert {name: one.path for name, one in create.additional.items()} == {
+        "activationFileContent": "$.file",
+        "activationLink": "$.link",
+    }
+    assert imported(exported("p", document, status="Disable")) == document
+
+
+def test_a_definition_of_an_operation_that_nobody_knows_is_refused() -> None:
+    given = {"name": "p", "baseUrl": "https://p.example", "supportedOperations": ["create"]}
+    with pytest.raises(ValidationError, match="reactivate"):
+        LicenseProviderDefinition.model_validate(
+            {**given, "operationDefinitions": {"create": {}, "reactivate": {"bodyTemplate": "{}"}}}
         )
 
 
