@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from aiohttp import web
 
 from keyservice.domain.caller import CallerKind, Scope
+from tests.api import matrix_bodies as bodies
+from tests.api.matrix_bodies import MISSING, WebhookIds, World
 from tests.api.raw_http import request
-from tests.lab.order_bodies import order_body
 
 RouteName = tuple[str, str]
 
@@ -55,9 +55,7 @@ SEARCHES: Final = frozenset(
         *("/admin/keys/search", "/admin/keys/search-by-ending"),
     )
 )
-MISSING: Final = UUID("01a2011f-fb7c-7035-9638-d0f8c3502bf4")
 REQUEST_ID: Final = "X-Request-Id: 0123456789abcdef0123456789abcdef"
-_numbers: Final = count(1)
 
 
 def routes_of(application: web.Application) -> dict[RouteName, Scope | None]:
@@ -87,42 +85,6 @@ class Thing(NamedTuple):
 
 OWN, FOREIGN, ABSENT = Thing("own"), Thing("foreign"), Thing("missing")
 NAMED: Final = (Thing("own", is_named=True), Thing("foreign", is_named=True), Thing("missing", is_named=True))
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What belongs to one publisher and to one reseller."""
-
-    publisher: str
-    pool_id: UUID
-    template_id: UUID
-    product_ref: int
-    caller_id: int
-    batches: Mapping[str, UUID]
-    """By state."""
-
-    revocation_id: UUID
-    """Of a dead key."""
-
-    package_id: UUID
-    package_ref: int
-    """Of the one product that is sold from the package."""
-
-    connector_id: UUID = MISSING
-    key_request_id: UUID = MISSING
-    """One that is about to be asked for."""
-
-    told_request_id: UUID = MISSING
-    """One whose publisher tells by itself."""
-
-    webhook: "WebhookIds" = field(default_factory=lambda: WebhookIds(MISSING, MISSING))
-
-
-class WebhookIds(NamedTuple):
-    """A webhook, and a notice that it is told."""
-
-    endpoint_id: UUID
-    notice_id: UUID
 
 
 class ClaimIds(NamedTuple):
@@ -180,115 +142,6 @@ class Probe:
     """A second right that is needed."""
 
 
-def _key(_: World, asked: World) -> str:
-    return f'{{"key":"DEAD-OF-{asked.publisher}"}}'
-
-
-def _inspected(_: World, asked: World) -> str:
-    return f'{{"key":"DEAD-OF-{asked.publisher}","purpose":"ticket 7"}}'
-
-
-def _ending(_: World, asked: World) -> str:
-    return f'{{"ending":"{asked.publisher[-5:]}","publisher":"{asked.publisher}","purpose":"ticket 7"}}'
-
-
-def _named(_: World, __: World) -> str:
-    return f'{{"name":"made {next(_numbers)}"}}'
-
-
-def _template(_: World, asked: World) -> str:
-    plan = f'{{"steps":[{{"source":"pool","pool":"{asked.pool_id}"}}]}}'
-    return f'{{"name":"made {next(_numbers)}","source_plan":{plan}}}'
-
-
-def _product(_: World, asked: World) -> str:
-    return f'{{"name":"made","product_ref":{8_000_000 + next(_numbers)},"template_id":"{asked.template_id}"}}'
-
-
-def _publisher(_: World, __: World) -> str:
-    return f'{{"name":"made","handle":"made-{next(_numbers)}"}}'
-
-
-def _caller(_: World, __: World) -> str:
-    return f'{{"kind":"auditor","name":"made {next(_numbers)}"}}'
-
-
-def _withdrawal(_: World, __: World) -> str:
-    return '{"keys":["MATRIX-NOBODYS"],"reason":"matrix"}'
-
-
-def _file(_: World, __: World) -> str:
-    return f"MATRIX-{next(_numbers)}\n"
-
-
-def _form(_: World, __: World) -> str:
-    head = 'Content-Disposition: form-data; name="file"; filename="keys.csv"'
-    return f"--matrix\r\n{head}\r\n\r\nkey\nMATRIX-{next(_numbers)}\n\r\n--matrix--\r\n"
-
-
-def _package(_: World, __: World) -> str:
-    number = next(_numbers)
-    return f'{{"name":"made {number}","nexwayProductId":["{7_000_000 + number}"]}}'
-
-
-def _changed_package(_: World, asked: World) -> str:
-    return f'{{"name":"a package","nexwayProductId":["{asked.package_ref}"]}}'
-
-
-def _order(own: World, _: World) -> str:
-    return web.json_response(order_body(f"matrix-{next(_numbers)}", (own.product_ref, 1))).text or ""
-
-
-def _stock(own: World, _: World) -> str:
-    return f'{{"productRefs":[{own.product_ref}]}}'
-
-
-def _claim(own: World, _: World) -> str:
-    return f'{{"reference":"matrix-{next(_numbers)}","lines":[{{"product_ref":{own.product_ref}}}]}}'
-
-
-def _webhook(_: World, __: World) -> str:
-    return '{"url":"https://hooks.example.com/matrix"}'
-
-
-def _since(_: World, __: World) -> str:
-    return '{"since":"2026-11-22T15:19:21+00:00"}'
-
-
-def connector_document() -> str:
-    """Of a publisher that cannot be asked anything but for keys."""
-    create = '{"path":"/new","keys":[{"source":"json","path":"$.key"}]}'
-    able = '"capabilities":{"pushes_back":true},"surplus":"hold"'
-    who = '"authentication":{"kind":"basic","user":"matrix"}'
-    return f'{{"base_url":"https://licenses.example.com",{who},"operations":{{"create":{create}}},{able}}}'
-
-
-def _connector(_: World, __: World) -> str:
-    return f'{{"name":"made {next(_numbers)}","document":{connector_document()}}}'
-
-
-def _definition(_: World, __: World) -> str:
-    return _definition_called(f"made {next(_numbers)}")
-
-
-def _definition_again(_: World, __: World) -> str:
-    return _definition_called("licenses")
-
-
-def _definition_called(name: str) -> str:
-    create = '{"urlComplement":"/new","responsePaths":{"activationCode":"$.key"}}'
-    rest = f'"baseUrl":"https://licenses.example.com","supportedOperations":["create"],"operationDefinitions":{{"create":{create}}}'
-    return f'{{"name":"{name}",{rest}}}'
-
-
-def _ending_of_license(_: World, asked: World) -> str:
-    return f'{{"operation":"cancel","licenseId":"{asked.told_request_id}"}}'
-
-
-def _told(_: World, asked: World) -> str:
-    return f'{{"reference":"{asked.told_request_id}","keys":["TOLD-OF-{asked.publisher}"]}}'
-
-
 CLAIM_VERBS: Final = ("extend", "commit", "release", "revoke", "reinstate", "replace")
 _LISTED: Final = (OWN, *NAMED)
 _ONE: Final = (OWN, FOREIGN, ABSENT, *NAMED)
@@ -297,7 +150,7 @@ _ONE: Final = (OWN, FOREIGN, ABSENT, *NAMED)
 def _webhook_probes(audience: str, listed: tuple[Thing, ...], one: tuple[Thing, ...]) -> dict[RouteName, Probe]:
     whole = f"/{audience}/webhooks/{{endpoint_id}}"
     return {
-        ("POST", f"/{audience}/webhooks"): Probe(201, body=_webhook, things=listed),
+        ("POST", f"/{audience}/webhooks"): Probe(201, body=bodies.webhook, things=listed),
         ("GET", f"/{audience}/webhooks"): Probe(200, things=listed),
         ("GET", whole): Probe(200, things=one),
         ("PATCH", whole): Probe(200, body=lambda _, __: "{}", things=one),
@@ -306,40 +159,42 @@ def _webhook_probes(audience: str, listed: tuple[Thing, ...], one: tuple[Thing, 
         ("GET", f"{whole}/notices"): Probe(200, things=one),
         ("GET", f"{whole}/deliveries"): Probe(200, things=one),
         ("POST", f"{whole}/notices/{{notice_id}}/replay"): Probe(200, things=one),
-        ("POST", f"{whole}/replay"): Probe(200, body=_since, things=one),
+        ("POST", f"{whole}/replay"): Probe(200, body=bodies.since, things=one),
     }
 
 
 PROBES: Final[dict[RouteName, Probe]] = {
-    ("POST", "/connect/order/new"): Probe(201, body=_order, things=(OWN,)),
-    ("POST", "/connect/stock"): Probe(200, body=_stock, things=(OWN,)),
+    ("POST", "/connect/order/new"): Probe(201, body=bodies.order, things=(OWN,)),
+    ("POST", "/connect/stock"): Probe(200, body=bodies.stock, things=(OWN,)),
     ("GET", "/connect/order/{partnerOrderNumber}"): Probe(200),
     ("PUT", "/connect/order/cancel"): Probe(200),
     ("POST", "/fulfillment/purchases/search"): Probe(200, 200),
     ("GET", "/fulfillment/purchases/{purchase_id}"): Probe(200),
     ("POST", "/fulfillment/purchases/{purchase_id}/reinstate"): Probe(200),
-    ("POST", "/fulfillment/claims"): Probe(201, body=_claim, things=(OWN,)),
+    ("POST", "/fulfillment/claims"): Probe(201, body=bodies.claim, things=(OWN,)),
     ("GET", "/fulfillment/claims/{reference}"): Probe(200),
     **{("POST", f"/fulfillment/claims/{{reference}}/{verb}"): Probe(200) for verb in CLAIM_VERBS},
-    ("POST", "/admin/publishers"): Probe(201, body=_publisher, things=(OWN,)),
+    ("POST", "/admin/publishers"): Probe(201, body=bodies.publisher, things=(OWN,)),
     ("GET", "/admin/publishers"): Probe(200, things=(OWN,)),
     ("GET", "/admin/pools"): Probe(200, things=(OWN,)),
-    ("POST", "/admin/callers"): Probe(201, body=_caller, things=(OWN,)),
+    ("POST", "/admin/callers"): Probe(201, body=bodies.caller, things=(OWN,)),
     ("GET", "/admin/callers"): Probe(200, things=(OWN,)),
     ("GET", "/admin/callers/{caller_id}"): Probe(200, things=(OWN, ABSENT)),
     ("PATCH", "/admin/callers/{caller_id}"): Probe(200, body=lambda _, __: "{}", things=(OWN, ABSENT)),
     ("POST", "/admin/callers/{caller_id}/revoke"): Probe(200, things=(OWN, ABSENT)),
-    ("POST", "/publisher/pools"): Probe(201, body=_named, things=_LISTED),
+    ("POST", "/publisher/pools"): Probe(201, body=bodies.named, things=_LISTED),
     ("GET", "/publisher/pools"): Probe(200, things=_LISTED),
     ("GET", "/publisher/events"): Probe(200, things=_LISTED),
     ("GET", "/publisher/templates"): Probe(200, things=_LISTED),
     ("GET", "/publisher/products"): Probe(200, things=_LISTED),
-    ("POST", "/publisher/templates"): Probe(201, 422, body=_template, things=_ONE),
-    ("POST", "/publisher/products"): Probe(201, 422, body=_product, things=_ONE),
+    ("POST", "/publisher/templates"): Probe(201, 422, body=bodies.template, things=_ONE),
+    ("POST", "/publisher/products"): Probe(201, 422, body=bodies.product, things=_ONE),
     ("GET", "/publisher/pools/{pool_id}"): Probe(200, things=_ONE),
     ("PATCH", "/publisher/pools/{pool_id}"): Probe(200, body=lambda _, __: "{}", things=_ONE),
-    ("POST", "/publisher/pools/{pool_id}/batches"): Probe(201, content_type="text/plain", body=_file, things=_ONE),
-    ("POST", "/publisher/pools/{pool_id}/withdrawals"): Probe(200, body=_withdrawal, things=_ONE),
+    ("POST", "/publisher/pools/{pool_id}/batches"): Probe(
+        201, content_type="text/plain", body=bodies.key_file, things=_ONE
+    ),
+    ("POST", "/publisher/pools/{pool_id}/withdrawals"): Probe(200, body=bodies.withdrawal, things=_ONE),
     ("GET", "/publisher/pools/{pool_id}/batches"): Probe(200, things=_ONE),
     ("GET", "/publisher/batches/{batch_id}"): Probe(200, things=_ONE),
     ("PATCH", "/publisher/batches/{batch_id}"): Probe(200, body=lambda _, __: '{"priority":1}', things=_ONE),
@@ -350,20 +205,22 @@ PROBES: Final[dict[RouteName, Probe]] = {
     ("GET", "/publisher/imports/{batch_id}/refused-rows"): Probe(200, things=_ONE),
     ("DELETE", "/publisher/imports/{batch_id}"): Probe(200, batch="discarded", things=_ONE),
     ("GET", "/license-keys-provider/packages"): Probe(200, things=_LISTED),
-    ("POST", "/license-keys-provider/packages"): Probe(201, body=_package, things=_LISTED, also=Scope.CATALOGUE_WRITE),
+    ("POST", "/license-keys-provider/packages"): Probe(
+        201, body=bodies.package, things=_LISTED, also=Scope.CATALOGUE_WRITE
+    ),
     ("GET", "/license-keys-provider/packages/{package_id}"): Probe(200, things=_ONE),
     ("PUT", "/license-keys-provider/packages/{package_id}"): Probe(
-        200, body=_changed_package, things=_ONE, also=Scope.CATALOGUE_WRITE
+        200, body=bodies.changed_package, things=_ONE, also=Scope.CATALOGUE_WRITE
     ),
     ("POST", "/license-keys-provider/import/{package_id}"): Probe(
-        201, content_type="multipart/form-data; boundary=matrix", body=_form, things=_ONE
+        201, content_type="multipart/form-data; boundary=matrix", body=bodies.key_form, things=_ONE
     ),
     ("POST", "/publisher/keys/search"): Probe(
-        200, 200, body=_key, things=_ONE, kinds=frozenset({CallerKind.PUBLISHER})
+        200, 200, body=bodies.dead_key, things=_ONE, kinds=frozenset({CallerKind.PUBLISHER})
     ),
-    ("POST", "/fulfillment/keys/search"): Probe(200, 200, body=_key, kinds=SELLERS),
-    ("POST", "/admin/keys/search"): Probe(200, body=_inspected, things=(OWN,)),
-    ("POST", "/admin/keys/search-by-ending"): Probe(200, body=_ending, things=(OWN, ABSENT)),
+    ("POST", "/fulfillment/keys/search"): Probe(200, 200, body=bodies.dead_key, kinds=SELLERS),
+    ("POST", "/admin/keys/search"): Probe(200, body=bodies.inspected, things=(OWN,)),
+    ("POST", "/admin/keys/search-by-ending"): Probe(200, body=bodies.ending, things=(OWN, ABSENT)),
     ("GET", "/admin/events"): Probe(200, things=(OWN,)),
     ("GET", "/publisher/statements/batches/{batch_id}"): Probe(200, things=_ONE),
     ("GET", "/publisher/statements/months/{month}"): Probe(200, things=_LISTED),
@@ -371,12 +228,12 @@ PROBES: Final[dict[RouteName, Probe]] = {
     ("GET", "/publisher/revocations"): Probe(200, things=_LISTED),
     ("POST", "/publisher/revocations/acknowledge"): Probe(200, body=lambda _, __: '{"sequences":[1]}', things=_LISTED),
     ("POST", "/publisher/revocations/{revocation}/acknowledge"): Probe(200, things=_ONE),
-    ("POST", "/publisher/connectors"): Probe(201, body=_connector, things=_LISTED),
+    ("POST", "/publisher/connectors"): Probe(201, body=bodies.connector, things=_LISTED),
     ("GET", "/publisher/connectors"): Probe(200, things=_LISTED),
     ("GET", "/publisher/connector-presets"): Probe(200, things=_LISTED),
     ("GET", "/publisher/connectors/{connector_id}"): Probe(200, things=_ONE),
     ("PUT", "/publisher/connectors/{connector_id}/document"): Probe(
-        200, body=lambda _, __: f'{{"edited_version":1,"document":{connector_document()}}}', things=_ONE
+        200, body=lambda _, __: f'{{"edited_version":1,"document":{bodies.connector_document()}}}', things=_ONE
     ),
     ("PUT", "/publisher/connectors/{connector_id}/secrets"): Probe(
         200, body=lambda _, __: '{"secrets":{"password":"matrix"}}', things=_ONE
@@ -392,7 +249,7 @@ PROBES: Final[dict[RouteName, Probe]] = {
         200, body=lambda _, __: '{"state":"disabled"}', things=_ONE
     ),
     ("GET", "/publisher/key-requests"): Probe(200, things=_LISTED),
-    ("POST", "/publisher/key-answers"): Probe(200, body=_told, things=_ONE),
+    ("POST", "/publisher/key-answers"): Probe(200, body=bodies.told_keys, things=_ONE),
     ("GET", "/publisher/key-requests/{key_request_id}"): Probe(200, things=_ONE),
     ("POST", "/publisher/key-requests/{key_request_id}/decision"): Probe(
         200, body=lambda _, __: '{"decision":"ask-again"}', things=_ONE
@@ -400,16 +257,16 @@ PROBES: Final[dict[RouteName, Probe]] = {
     ("GET", "/license-manager/license"): Probe(200, things=_LISTED),
     ("GET", "/license-manager/license/{license_id}"): Probe(200, things=_ONE),
     ("DELETE", "/license-manager/license/{license_id}"): Probe(200, things=_ONE),
-    ("POST", "/license-manager/operations"): Probe(200, body=_ending_of_license, things=_ONE),
+    ("POST", "/license-manager/operations"): Probe(200, body=bodies.ending_of_license, things=_ONE),
     ("GET", "/license-manager/operation/{operation_id}"): Probe(200, things=_ONE),
     ("POST", "/license-manager/operation/{operation_id}"): Probe(200, things=_ONE),
     ("GET", "/license-manager/license/{license_id}/{execution_id}"): Probe(200, things=_ONE),
     ("GET", "/license-manager/license-provider-definitions"): Probe(200, things=_LISTED),
     # It says more than a definition can, which whoever may read it is told.
     ("GET", "/license-manager/license-provider-definitions/{connector_id}"): Probe(422, things=_ONE),
-    ("PUT", "/license-manager/license-provider-definitions"): Probe(200, body=_definition_again, things=_LISTED),
+    ("PUT", "/license-manager/license-provider-definitions"): Probe(200, body=bodies.definition_again, things=_LISTED),
     ("DELETE", "/license-manager/license-provider-definitions/{connector_id}"): Probe(200, things=_ONE),
-    ("POST", "/license-manager/license-provider-definitions"): Probe(201, body=_definition, things=_LISTED),
+    ("POST", "/license-manager/license-provider-definitions"): Probe(201, body=bodies.definition, things=_LISTED),
     **_webhook_probes("publisher", _LISTED, _ONE),
     **_webhook_probes("fulfillment", (OWN,), (OWN, FOREIGN, ABSENT)),
 }

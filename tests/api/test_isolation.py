@@ -8,7 +8,8 @@ import pytest
 
 from keyservice.domain.caller import Scope
 from keyservice.services import Services
-from tests.api.authorization_matrix import OVERSEERS, SELLERS, Matrix, Visitor, World
+from tests.api.authorization_matrix import OVERSEERS, SELLERS, Matrix, Visitor
+from tests.api.matrix_bodies import World
 from tests.api.premises import Premises, asked, bearer, opened_premises, stored_rows
 from tests.api.raw_http import Answer, request
 from tests.api.visitors import all_visitors, furnished

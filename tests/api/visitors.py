@@ -20,16 +20,13 @@ from keyservice.fulfillment.replay_notices import send_test_notice
 from keyservice.fulfillment.stored_request import new_request
 from tests.api.authorization_matrix import (
     CLAIM_VERBS,
-    MISSING,
     SELLERS,
     ClaimIds,
     Matrix,
     Visitor,
-    WebhookIds,
-    World,
-    connector_document,
     single_scopes,
 )
+from tests.api.matrix_bodies import MISSING, WebhookIds, World, connector_document
 from tests.api.premises import Premises, access_token_for, forged
 from tests.fulfillment.feeds import cancelled, read_page
 from tests.fulfillment.pipeline import Pipeline, units_of
